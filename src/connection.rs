@@ -1,0 +1,186 @@
+//! One conversation with one client: its request, the answer, the end.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::raw::c_short;
+use std::os::unix::io::AsRawFd;
+use std::time::Instant;
+
+use crate::policy::Policy;
+use crate::sys;
+
+/// What a player sends; Flash Player, AIR and Lightspark send a NUL after it, Silverlight does not.
+/// (Adobe AIR developer guide, "Connecting to sockets"; Microsoft's sample server for Silverlight)
+pub const REQUEST: &[u8] = b"<policy-file-request/>";
+
+/// What clients send after the request is read up to so many bytes, to end without a reset.
+const DRAIN_LIMIT: usize = 65_536;
+
+/// How a connection ended, and the counter that it adds to.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Outcome {
+    /// The policy file was sent.
+    Answered,
+    /// The client sent something else, or ended without a request.
+    Refused,
+    /// The deadline came before the request was complete or the answer sent.
+    TimedOut,
+    /// It gave way to a newer connection before its request was complete.
+    Evicted,
+    /// The connection broke.
+    Failed,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::Answered => "answered",
+            Outcome::Refused => "refused",
+            Outcome::TimedOut => "timed-out",
+            Outcome::Evicted => "evicted",
+            Outcome::Failed => "failed",
+        })
+    }
+}
+
+/// What the bytes received so far amount to.
+#[derive(Debug, PartialEq)]
+pub enum Request {
+    Incomplete,
+    Wrong,
+    /// `nul`: it ends in NUL, and so must the answer. `more`: something followed or still may.
+    Complete {
+        nul: bool,
+        more: bool,
+    },
+}
+
+impl Request {
+    pub fn judge(received: &[u8]) -> Request {
+        let (nul, more) = match received.strip_prefix(REQUEST) {
+            Some([]) => (false, true),
+            Some([0]) => (true, false),
+            Some([0, ..]) => (true, true),
+            Some(_) => (false, true),
+            None if REQUEST.starts_with(received) => return Request::Incomplete,
+            None => return Request::Wrong,
+        };
+        Request::Complete { nul, more }
+    }
+}
+
+/// Reads the request, sends the answer, and leaves `stream` ready to be closed without a reset, all
+/// before `deadline`. `before_wait` is called before each wait for the client, with the shutdown that
+/// would end the wait.
+pub fn converse(
+    stream: &TcpStream,
+    deadline: Instant,
+    policy: &Policy,
+    before_wait: &mut dyn FnMut(Shutdown),
+) -> Outcome {
+    let conversation = Conversation::new(stream, deadline, before_wait);
+    match conversation.and_then(|mut c| c.ask_and_answer(policy)) {
+        Ok(outcome) => outcome,
+        Err(e) if e.kind() == ErrorKind::TimedOut => Outcome::TimedOut,
+        Err(_) => Outcome::Failed,
+    }
+}
+
+/// Reads and writes that are over when the deadline comes.
+pub struct Conversation<'a> {
+    stream: &'a TcpStream,
+    deadline: Instant,
+    before_wait: &'a mut dyn FnMut(Shutdown),
+}
+
+impl<'a> Conversation<'a> {
+    /// `before_wait` is called each time that nothing more can be done until the peer does something,
+    /// with the shutdown that would end the wait.
+    pub fn new(
+        stream: &'a TcpStream,
+        deadline: Instant,
+        before_wait: &'a mut dyn FnMut(Shutdown),
+    ) -> io::Result<Conversation<'a>> {
+        // So that a read or write that would wait returns instead.
+        stream.set_nonblocking(true)?;
+        Ok(Conversation {
+            stream,
+            deadline,
+            before_wait,
+        })
+    }
+
+    fn ask_and_answer(&mut self, policy: &Policy) -> io::Result<Outcome> {
+        // Large enough to take what other clients open with, such as an HTTP request, in one read,
+        // so that they are closed without a reset too.
+        let mut buffer = [0; 1024];
+        let mut received = 0;
+        let (nul, more) = loop {
+            let length = self.read(&mut buffer[received..])?;
+            received += length;
+            match Request::judge(&buffer[..received]) {
+                Request::Incomplete if length > 0 => {}
+                Request::Complete { nul, more } => break (nul, more),
+                _ => return Ok(Outcome::Refused),
+            }
+        };
+        self.write(policy.answer(nul))?;
+        if more {
+            self.drain(&mut buffer);
+        }
+        Ok(Outcome::Answered)
+    }
+
+    /// Unread bytes would turn the close into a reset, which can take the answer with it. So say
+    /// that the answer is over, then read until the client ends too.
+    fn drain(&mut self, buffer: &mut [u8]) {
+        let mut drained = 0;
+        let _ = self.stream.shutdown(Shutdown::Write);
+        while drained < DRAIN_LIMIT {
+            match self.read(buffer) {
+                Ok(length) if length > 0 => drained += length,
+                _ => break,
+            }
+        }
+    }
+
+    /// Reads what there is; 0 is the end.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.stream.read(buffer) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.wait(sys::POLLIN, Shutdown::Read)?
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Writes all of `answer`, in one call unless the socket's buffer is too small for it:
+    /// Lightspark takes what one read returns as the whole answer.
+    pub fn write(&mut self, mut answer: &[u8]) -> io::Result<()> {
+        while !answer.is_empty() {
+            match self.stream.write(answer) {
+                Ok(length) => answer = answer.get(length..).unwrap_or_default(),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.wait(sys::POLLOUT, Shutdown::Both)?
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the peer has sent or taken something. Each wait gets what is left until the
+    /// deadline: what a peer does never renews it.
+    fn wait(&mut self, events: c_short, end: Shutdown) -> io::Result<()> {
+        (self.before_wait)(end);
+        match self.deadline.checked_duration_since(Instant::now()) {
+            Some(left) if sys::is_ready(self.stream.as_raw_fd(), events, left) => Ok(()),
+            _ => Err(ErrorKind::TimedOut.into()),
+        }
+    }
+}

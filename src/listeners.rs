@@ -1,0 +1,117 @@
+//! The sockets that are listened on: bound here, or handed over on standard input.
+
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::io::{AsFd, OwnedFd};
+use std::sync::atomic::AtomicUsize;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::options::Address;
+use crate::sys;
+
+/// How long a thread waits in accept on a shared socket before it sees whether to stop. A connection
+/// that ends the waiting is no way: the service may have no network of its own to make it in, and
+/// another program on the same socket may get it.
+const ACCEPT_TIMEOUT: Duration = Duration::from_millis(500);
+
+pub struct Listener {
+    pub socket: TcpListener,
+    pub address: SocketAddr,
+    /// Held by the one thread that accepts.
+    pub turn: Mutex<()>,
+    /// How many threads accept or wait for their turn.
+    pub idle: AtomicUsize,
+    /// Others hold this socket too, and it goes on listening when this program ends.
+    shared: bool,
+}
+
+/// What there is to serve.
+pub enum Sockets {
+    Listeners(Vec<Listener>),
+    /// One connection that somebody else has accepted, and its peer.
+    Connection(TcpStream, SocketAddr),
+}
+
+impl Listener {
+    fn new(socket: TcpListener, shared: bool) -> io::Result<Listener> {
+        Ok(Listener {
+            address: socket.local_addr()?,
+            turn: Mutex::new(()),
+            idle: AtomicUsize::new(0),
+            socket,
+            shared,
+        })
+    }
+
+    /// Ends the listening, so that a thread that waits in accept returns, unless the socket must live
+    /// on: then accept returns by itself, see [`ACCEPT_TIMEOUT`].
+    pub fn stop(&self) {
+        if !self.shared {
+            sys::stop_listening(&self.socket);
+        }
+    }
+}
+
+/// Listens on each of `addresses`. An error names the address and the reason.
+pub fn bind(addresses: &[Address], backlog: u16) -> Result<Vec<Listener>, String> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        match *address {
+            Address::At(address) => listeners.push(bind_one(address, backlog)?),
+            Address::Everywhere(port) => listeners.extend(bind_everywhere(port, backlog)?),
+        }
+    }
+    Ok(listeners)
+}
+
+/// One IPv6 socket that takes IPv4 too; one of each where the system keeps them apart; IPv4 alone
+/// where there is no IPv6.
+fn bind_everywhere(port: u16, backlog: u16) -> Result<Vec<Listener>, String> {
+    let ip6 = match bind_one((Ipv6Addr::UNSPECIFIED, port).into(), backlog) {
+        Err(_) if TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_err() => None,
+        bound => Some(bound?),
+    };
+    let apart = std::fs::read("/proc/sys/net/ipv6/bindv6only").map_or(false, |b| b == b"1\n");
+    let port = ip6.as_ref().map_or(port, |ip6| ip6.address.port());
+    let ip4 = match ip6.is_none() || apart {
+        true => Some(bind_one((Ipv4Addr::UNSPECIFIED, port).into(), backlog)?),
+        false => None,
+    };
+    Ok(ip6.into_iter().chain(ip4).collect())
+}
+
+fn bind_one(address: SocketAddr, backlog: u16) -> Result<Listener, String> {
+    let bound = TcpListener::bind(address).and_then(|socket| {
+        sys::set_backlog(&socket, backlog)?;
+        Listener::new(socket, false)
+    });
+    bound.map_err(|e| {
+        let hint = match e.kind() {
+            ErrorKind::PermissionDenied => "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
+            ErrorKind::AddrInUse => "; something listens there already",
+            _ => "",
+        };
+        format!("cannot listen on {}: {}{}", address, e, hint)
+    })
+}
+
+/// The socket on standard input, a listener or a connection, as inetd, systemd, s6 and tcpsvd hand
+/// it over.
+pub fn from_stdin() -> Result<Sockets, String> {
+    adopt_stdin().map_err(|e| format!("standard input is no TCP socket in use: {}", e))
+}
+
+fn adopt_stdin() -> io::Result<Sockets> {
+    let socket = TcpStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    socket.set_nonblocking(false)?;
+    if sys::is_listening(&socket) {
+        // Holds for accept too, see SO_RCVTIMEO in socket(7).
+        socket.set_read_timeout(Some(ACCEPT_TIMEOUT))?;
+        let listener = Listener::new(TcpListener::from(OwnedFd::from(socket)), true)?;
+        Ok(Sockets::Listeners(vec![listener]))
+    } else {
+        let peer = socket.peer_addr()?;
+        Ok(Sockets::Connection(socket, peer))
+    }
+}

@@ -1,0 +1,51 @@
+//! What the program says: one line an event, on standard error.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::io::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::connection::Outcome;
+use crate::sys;
+
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// Says nothing from now on if standard error is a TCP connection: under inetd it is the player's.
+pub fn keep_off_connections() {
+    let stderr = io::stderr().as_fd().try_clone_to_owned();
+    let peer = stderr.and_then(|stderr| TcpStream::from(stderr).peer_addr());
+    SILENT.store(peer.is_ok(), Relaxed);
+}
+
+/// One connection and how it ended.
+pub fn connection(peer: SocketAddr, outcome: Outcome) {
+    // On an IPv6 socket that takes IPv4 too, such peers are called ::ffff:192.0.2.1.
+    let ip4 = match peer.ip() {
+        IpAddr::V6(ip6) => ip6.to_ipv4_mapped(),
+        IpAddr::V4(_) => None,
+    };
+    let peer = ip4.map_or(peer, |ip4| SocketAddr::from((ip4, peer.port())));
+    line(&format!("{} {}", peer, outcome));
+}
+
+/// Writes `flash-policy-serv: EVENT` and a newline in one piece. A line that standard error does not
+/// take at once is lost: a closed or full pipe must not hold up the service.
+pub fn line(event: &str) {
+    let text = format!("flash-policy-serv: {}\n", harmless(event));
+    let mut stderr = io::stderr().lock();
+    let writable = sys::is_ready(stderr.as_raw_fd(), sys::POLLOUT, Duration::ZERO);
+    if writable && !SILENT.load(Relaxed) {
+        let _ = stderr.write_all(text.as_bytes());
+    }
+}
+
+/// `text` with its control characters escaped, so that it stays on its line and does nothing to a
+/// terminal.
+pub fn harmless(text: &str) -> String {
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().collect(),
+        false => c.to_string(),
+    };
+    text.chars().map(escape).collect()
+}

@@ -1,0 +1,318 @@
+//! Accepting connections, the threads that serve them, and who gives way when there are too many.
+//!
+//! One thread at a time has the turn to accept on a listener. It answers at once the clients whose
+//! request has already arrived. Before it waits for one that keeps it waiting, it passes the turn on
+//! to another thread, which it starts if there is none. When it has served that client, it waits for
+//! the turn again, or ends if enough others do.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::connection::{self, Outcome};
+use crate::listeners::Listener;
+use crate::log;
+use crate::policy::Policy;
+use crate::sys;
+
+/// How many threads may have the turn or wait for it, for each listener.
+const SPARE_THREADS: usize = 16;
+
+/// A thread needs less than 8 KB to serve; the rest is room for std and the C library. The usual
+/// 2 MB would not let 1000 threads fit into 32 bits of address.
+const STACK_SIZE: usize = 64 * 1024;
+
+/// Bytes that must be left when a thread is started, enough for a dozen of them.
+const MEMORY_RESERVE: usize = 1 << 20;
+
+/// How long accepting pauses when something has run out and nobody can give way.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long it pauses for one that gives way to be gone.
+const HANDOVER: Duration = Duration::from_millis(1);
+
+/// A shortage that was not seen for so long is over; the next one is reported again.
+const EPISODE: Duration = Duration::from_secs(10);
+
+pub struct Server {
+    timeout: Duration,
+    max_connections: usize,
+    max_threads: usize,
+    verbose: bool,
+    started: Instant,
+    stopping: AtomicBool,
+    state: Mutex<State>,
+    thread_ended: Condvar,
+}
+
+/// A connection and what ends its waiting.
+type Waiting = (Arc<TcpStream>, Shutdown);
+
+struct State {
+    policy: Arc<Policy>,
+    /// The connections whose client keeps a thread waiting, by the order in which they came. One
+    /// that gave way is no longer here, though its thread may have yet to close it.
+    waiting: BTreeMap<u64, Waiting>,
+    threads: usize,
+    last_shortage: Option<Instant>,
+    counters: Counters,
+}
+
+/// What SIGUSR1 shows.
+#[derive(Default)]
+struct Counters {
+    accepted: u64,
+    answered: u64,
+    refused: u64,
+    timed_out: u64,
+    evicted: u64,
+    failed: u64,
+    reloads: u64,
+}
+
+impl Server {
+    /// Serves `policy` on `listeners` from now on. `timeout` is all the time that one client gets.
+    /// An error means that there is not enough memory for a thread.
+    pub fn start(
+        policy: Policy,
+        listeners: &[Arc<Listener>],
+        timeout: Duration,
+        max_connections: usize,
+        verbose: bool,
+    ) -> Result<Arc<Server>, String> {
+        let state = State {
+            policy: Arc::new(policy),
+            waiting: BTreeMap::new(),
+            threads: 0,
+            last_shortage: None,
+            counters: Counters::default(),
+        };
+        let server = Arc::new(Server {
+            timeout,
+            max_connections,
+            max_threads: max_connections + SPARE_THREADS * listeners.len(),
+            verbose,
+            stopping: AtomicBool::new(false),
+            started: Instant::now(),
+            state: Mutex::new(state),
+            thread_ended: Condvar::new(),
+        });
+        for listener in listeners {
+            server
+                .start_thread(listener)
+                .map_err(|e| format!("cannot start a thread: {}", e))?;
+        }
+        Ok(server)
+    }
+
+    /// One thread: takes the turn to accept, again and again, until the server stops.
+    fn accept_and_serve(self: &Arc<Server>, listener: &Arc<Listener>) {
+        let mut turn = Some(lock(&listener.turn));
+        while !self.stopping() {
+            match listener.socket.accept() {
+                Ok((stream, peer)) => self.serve(Arc::new(stream), peer, listener, &mut turn),
+                Err(_) if self.stopping() => break,
+                Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
+                // The accept timeout of a shared socket.
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                Err(e) => {
+                    let relieved = self.relieve("accept a connection", &e);
+                    thread::sleep(if relieved { HANDOVER } else { PAUSE });
+                }
+            }
+            if turn.is_none() {
+                if listener.idle.fetch_add(1, SeqCst) >= SPARE_THREADS {
+                    listener.idle.fetch_sub(1, SeqCst);
+                    break;
+                }
+                turn = Some(lock(&listener.turn));
+            }
+        }
+        drop(turn);
+        self.state().threads -= 1;
+        self.thread_ended.notify_all();
+    }
+
+    /// Passes the turn on, to a new thread if no other waits for it.
+    fn pass_on(self: &Arc<Server>, turn: MutexGuard<()>, listener: &Arc<Listener>) {
+        drop(turn);
+        if listener.idle.fetch_sub(1, SeqCst) == 1 {
+            // If that fails, this thread takes the turn again when it has served.
+            if let Err(e) = self.start_thread(listener) {
+                self.relieve("start a thread", &e);
+            }
+        }
+    }
+
+    /// Starts a thread that accepts on `listener`, unless there are as many as there may be.
+    fn start_thread(self: &Arc<Server>, listener: &Arc<Listener>) -> io::Result<()> {
+        {
+            let mut state = self.state();
+            // Then those whose connections gave way are about to come back.
+            if state.threads >= self.max_threads {
+                return Ok(());
+            }
+            state.threads += 1;
+        }
+        // Counted as idle before it runs, so that no other thread starts one in its place.
+        listener.idle.fetch_add(1, SeqCst);
+        let (server, its_listener) = (self.clone(), listener.clone());
+        let work = move || server.accept_and_serve(&its_listener);
+        // Without a reserve some small allocation would fail later, and std would abort.
+        let started = sys::probe_memory(MEMORY_RESERVE)
+            .and_then(|()| thread::Builder::new().stack_size(STACK_SIZE).spawn(work));
+        if started.is_err() {
+            listener.idle.fetch_sub(1, SeqCst);
+            self.state().threads -= 1;
+        }
+        started.map(drop)
+    }
+
+    /// Serves one connection from accept to close. The turn is gone afterwards if the client had to
+    /// be waited for.
+    fn serve(
+        self: &Arc<Server>,
+        stream: Arc<TcpStream>,
+        peer: SocketAddr,
+        listener: &Arc<Listener>,
+        turn: &mut Option<MutexGuard<()>>,
+    ) {
+        let deadline = Instant::now() + self.timeout;
+        let (number, policy) = self.enter();
+        let outcome = connection::converse(&stream, deadline, &policy, &mut |end| {
+            let waiting = (stream.clone(), end);
+            self.state().waiting.insert(number, waiting);
+            if let Some(turn) = turn.take() {
+                self.pass_on(turn, listener);
+            }
+        });
+        let waited = turn.is_none();
+        let outcome = self.leave(number, outcome, waited);
+        if self.verbose {
+            log::connection(peer, outcome);
+        }
+    }
+
+    /// Counts a connection in, and returns its number and what to answer. Where as many as there may
+    /// be wait already, the first of them gives way.
+    fn enter(&self) -> (u64, Arc<Policy>) {
+        let mut state = self.state();
+        state.counters.accepted += 1;
+        let too_many = state.waiting.len() >= self.max_connections;
+        let oldest = if too_many { state.take_oldest() } else { None };
+        let entered = (state.counters.accepted, state.policy.clone());
+        drop(state);
+        give_way(oldest);
+        entered
+    }
+
+    /// Counts how a connection ended, before the client can see the end.
+    fn leave(&self, number: u64, outcome: Outcome, waited: bool) -> Outcome {
+        let mut state = self.state();
+        let gave_way = waited && state.waiting.remove(&number).is_none();
+        let outcome = match outcome {
+            Outcome::Answered => Outcome::Answered,
+            _ if gave_way => Outcome::Evicted,
+            other => other,
+        };
+        let counters = &mut state.counters;
+        *match outcome {
+            Outcome::Answered => &mut counters.answered,
+            Outcome::Refused => &mut counters.refused,
+            Outcome::TimedOut => &mut counters.timed_out,
+            Outcome::Evicted => &mut counters.evicted,
+            Outcome::Failed => &mut counters.failed,
+        } += 1;
+        outcome
+    }
+
+    /// Something has run out: the connection that has waited longest gives way, and the log says
+    /// so once per episode. Returns whether there was one.
+    fn relieve(&self, what: &str, error: &io::Error) -> bool {
+        let now = Instant::now();
+        let mut state = self.state();
+        let last = state.last_shortage.replace(now);
+        let oldest = state.take_oldest();
+        drop(state);
+        if last.map_or(true, |last| now.duration_since(last) > EPISODE) {
+            log::line(&format!(
+                "cannot {}: {}; the longest waiting give way",
+                what, error
+            ));
+        }
+        give_way(oldest)
+    }
+
+    /// Answers with `policy` from the next connection on.
+    pub fn reload(&self, policy: Policy) {
+        let mut state = self.state();
+        state.policy = Arc::new(policy);
+        state.counters.reloads += 1;
+    }
+
+    /// The counters since the start, in one line.
+    pub fn counters(&self) -> String {
+        let counted = &self.state().counters;
+        let ended = [
+            counted.answered,
+            counted.refused,
+            counted.timed_out,
+            counted.evicted,
+            counted.failed,
+        ];
+        let [answered, refused, timed_out, evicted, failed] = ended;
+        let open = counted.accepted - ended.iter().sum::<u64>();
+        let uptime = self.started.elapsed().as_secs();
+        format!(
+            "answered={answered} refused={refused} timed-out={timed_out} evicted={evicted} \
+             failed={failed} open={open} reloads={} uptime={uptime}",
+            counted.reloads
+        )
+    }
+
+    /// Accepts no more, and returns when what is under way has come to its end or its deadline.
+    pub fn stop(&self, listeners: &[Arc<Listener>]) {
+        self.stopping.store(true, SeqCst);
+        let deadline = Instant::now() + self.timeout + PAUSE;
+        while self.state().threads > 0 && Instant::now() < deadline {
+            for listener in listeners {
+                listener.stop();
+            }
+            let state = self.state();
+            let busy = |state: &mut State| state.threads > 0;
+            let _ = self.thread_ended.wait_timeout_while(state, PAUSE, busy);
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.stopping.load(SeqCst)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+/// Locks a mutex. That a thread panicked with it, which ends a release build anyway, is no reason to
+/// panic here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    fn take_oldest(&mut self) -> Option<Waiting> {
+        let oldest = *self.waiting.keys().next()?;
+        self.waiting.remove(&oldest)
+    }
+}
+
+/// Ends the waiting of a connection, if there is one. What has arrived can still be read after the
+/// end of reading is declared, so a request that is already here is answered all the same (Linux,
+/// `tcp_recvmsg`).
+fn give_way(waiting: Option<Waiting>) -> bool {
+    waiting.map_or(false, |(stream, end)| stream.shutdown(end).is_ok())
+}

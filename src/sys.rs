@@ -1,0 +1,208 @@
+//! The C calls that std lacks, each behind a safe function. No other file may say `unsafe`.
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::raw::{c_int, c_short, c_ulong, c_void};
+use std::os::unix::io::{AsRawFd, RawFd};
+use std::ptr;
+use std::time::Duration;
+
+/// Signal numbers of Linux; those that differ on MIPS come from its `asm/signal.h`.
+pub const SIGHUP: c_int = 1;
+pub const SIGINT: c_int = 2;
+pub const SIGTERM: c_int = 15;
+pub const SIGUSR1: c_int = if MIPS { 16 } else { 10 };
+pub const SIGXFSZ: c_int = if MIPS { 31 } else { 25 };
+const SIG_BLOCK: c_int = if MIPS { 1 } else { 0 };
+const RLIMIT_NOFILE: c_int = if MIPS { 5 } else { 7 };
+const SOL_SOCKET: c_int = if MIPS { 0xffff } else { 1 };
+const SO_ACCEPTCONN: c_int = if MIPS { 0x1009 } else { 30 };
+const PROT_READ_WRITE: c_int = 3;
+const MAP_PRIVATE_ANONYMOUS: c_int = if MIPS { 0x802 } else { 0x22 };
+const SHUT_RD: c_int = 0;
+const MIPS: bool = cfg!(any(target_arch = "mips", target_arch = "mips64"));
+
+/// What [`is_ready`] waits for: something to read, or room to write.
+pub const POLLIN: c_short = 1;
+pub const POLLOUT: c_short = 4;
+
+/// As large as the `sigset_t` of glibc and musl (1024 bits); only the C library looks inside.
+#[repr(C)]
+pub struct SignalSet([c_ulong; 1024 / c_ulong::BITS as usize]);
+
+#[repr(C)]
+struct PollFd {
+    fd: c_int,
+    events: c_short,
+    revents: c_short,
+}
+
+/// `rlim_t` and `off_t`: 64 bits in musl, a word in the glibc functions that are named here.
+#[cfg(target_env = "musl")]
+type Word = u64;
+#[cfg(not(target_env = "musl"))]
+type Word = c_ulong;
+
+#[repr(C)]
+struct RLimit {
+    soft: Word,
+    hard: Word,
+}
+
+extern "C" {
+    fn listen(fd: c_int, backlog: c_int) -> c_int;
+    fn shutdown(fd: c_int, how: c_int) -> c_int;
+    fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_int, size: *mut u32)
+        -> c_int;
+    fn poll(fds: *mut PollFd, count: c_ulong, timeout: c_int) -> c_int;
+    fn getrlimit(resource: c_int, limit: *mut RLimit) -> c_int;
+    fn setrlimit(resource: c_int, limit: *const RLimit) -> c_int;
+    fn mmap(
+        place: *mut c_void,
+        size: usize,
+        protection: c_int,
+        flags: c_int,
+        fd: c_int,
+        offset: Word,
+    ) -> *mut c_void;
+    fn munmap(start: *mut c_void, size: usize) -> c_int;
+    fn sigemptyset(set: *mut SignalSet) -> c_int;
+    fn sigaddset(set: *mut SignalSet, signal: c_int) -> c_int;
+    fn pthread_sigmask(how: c_int, set: *const SignalSet, old: *mut SignalSet) -> c_int;
+    fn sigwait(set: *const SignalSet, signal: *mut c_int) -> c_int;
+    fn setgroups(count: usize, groups: *const u32) -> c_int;
+    fn getgroups(count: c_int, groups: *mut u32) -> c_int;
+    fn setgid(group: u32) -> c_int;
+    fn setuid(user: u32) -> c_int;
+    fn getgid() -> u32;
+    fn getegid() -> u32;
+    fn getuid() -> u32;
+    fn geteuid() -> u32;
+}
+
+/// The error of a C call that returned other than 0.
+fn done(returned: c_int) -> io::Result<()> {
+    match returned {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Sets how many connections may wait to be accepted; std always asks for 128. The kernel cuts it
+/// to `net.core.somaxconn`.
+pub fn set_backlog(listener: &TcpListener, backlog: u16) -> io::Result<()> {
+    // SAFETY: takes numbers only, and the descriptor is open as long as `listener` is borrowed.
+    done(unsafe { listen(listener.as_raw_fd(), c_int::from(backlog)) })
+}
+
+/// Ends the listening: threads that wait in accept return with an error, as does every later accept.
+pub fn stop_listening(listener: &TcpListener) {
+    // SAFETY: takes numbers only, and the descriptor is open as long as `listener` is borrowed.
+    unsafe { shutdown(listener.as_raw_fd(), SHUT_RD) };
+}
+
+/// Whether `socket` is one that accepts connections.
+pub fn is_listening(socket: &TcpStream) -> bool {
+    let (mut value, mut size) = (0, 4);
+    // SAFETY: `value` has the four bytes that `size` promises, and both outlive the call.
+    let returned = unsafe {
+        getsockopt(
+            socket.as_raw_fd(),
+            SOL_SOCKET,
+            SO_ACCEPTCONN,
+            &mut value,
+            &mut size,
+        )
+    };
+    returned == 0 && value != 0
+}
+
+/// Waits until `fd` is ready for `events`, at most for `timeout`, and returns whether it is. An end
+/// or an error makes it ready too; room for a write is room for 4096 bytes at least.
+pub fn is_ready(fd: RawFd, events: c_short, timeout: Duration) -> bool {
+    let mut entry = PollFd {
+        fd,
+        events,
+        revents: 0,
+    };
+    // Rounded up, so that it is over when poll says so.
+    let milliseconds = (timeout.as_micros() + 999) / 1000;
+    // SAFETY: `entry` is the one element that the count promises, and outlives the call.
+    unsafe { poll(&mut entry, 1, milliseconds as c_int) == 1 }
+}
+
+/// Raises the soft limit of open descriptors to `wanted`, or to the hard limit where that is less.
+pub fn raise_descriptor_limit(wanted: u32) {
+    let mut limit = RLimit { soft: 0, hard: 0 };
+    let wanted = Word::from(wanted);
+    // SAFETY: `limit` has the layout of `struct rlimit` and outlives both calls.
+    unsafe {
+        if getrlimit(RLIMIT_NOFILE, &mut limit) == 0 && limit.soft < wanted {
+            limit.soft = wanted.min(limit.hard);
+            setrlimit(RLIMIT_NOFILE, &limit);
+        }
+    }
+}
+
+/// Fails with the kernel's reason where it would not give another `size` bytes of memory now.
+pub fn probe_memory(size: usize) -> io::Result<()> {
+    // SAFETY: a new private mapping, at a place that the kernel chooses, overlaps nothing; nobody
+    // has its address when it is taken back.
+    unsafe {
+        let start = mmap(
+            ptr::null_mut(),
+            size,
+            PROT_READ_WRITE,
+            MAP_PRIVATE_ANONYMOUS,
+            -1,
+            0,
+        );
+        if start as isize == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        done(munmap(start, size))
+    }
+}
+
+/// Keeps `signals` from this thread and those it starts from now on, for [`wait_for`] to take.
+/// Blocked signals wait even where they are ignored (nohup) and in process 1 of a container.
+pub fn block(signals: &[c_int]) -> SignalSet {
+    let mut set = SignalSet([0; 1024 / c_ulong::BITS as usize]);
+    // SAFETY: `set` is large enough for the C library's type and is set up before it is used;
+    // `pthread_sigmask` accepts a null pointer for the old set.
+    unsafe {
+        sigemptyset(&mut set);
+        for signal in signals {
+            sigaddset(&mut set, *signal);
+        }
+        pthread_sigmask(SIG_BLOCK, &set, ptr::null_mut());
+    }
+    set
+}
+
+/// Waits, without limit, for a signal of a set that [`block`] returned.
+pub fn wait_for(set: &SignalSet) -> c_int {
+    let mut signal = 0;
+    // SAFETY: `set` was initialised by `block`, and both pointers outlive the call.
+    while unsafe { sigwait(set, &mut signal) } != 0 {}
+    signal
+}
+
+/// Becomes `user` and `group` for good, without supplementary groups, and makes sure of it.
+pub fn become_user(user: u32, group: u32) -> io::Result<()> {
+    // SAFETY: these calls take numbers; with a count of 0 the pointers are not followed.
+    unsafe {
+        done(setgroups(0, ptr::null()))?;
+        done(setgid(group))?;
+        done(setuid(user))?;
+        let taken = getuid() == user
+            && geteuid() == user
+            && getgid() == group
+            && getegid() == group
+            && getgroups(0, ptr::null_mut()) == 0;
+        if !taken || setuid(0) == 0 {
+            return Err(io::Error::new(io::ErrorKind::Other, "it did not take"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! A small, strict reader of XML 1.0 in UTF-8: is a file well-formed, and if not, where not?
+//!
+//! The DOCTYPE is skipped: the only entities are the five standard ones and character references.
+//! No recursion; time and memory in proportion to the file, whatever it holds.
+
+use std::collections::BTreeSet;
+
+const BLANKS: &[char] = &[' ', '\t', '\r', '\n'];
+
+/// A place in the file: line and column from 1, columns in characters.
+pub type Position = (u32, u32);
+
+/// Where the file is not well-formed; what is wrong there, and what to write instead.
+pub type Fault = (Position, String);
+
+/// An attribute; in its value references are replaced, and newlines and tabs are blanks.
+pub struct Attribute<'a> {
+    pub at: Position,
+    pub name: &'a str,
+    pub value: String,
+}
+
+pub enum Event<'a> {
+    /// The XML declaration. Blanks before it are let pass.
+    Declaration(Vec<Attribute<'a>>),
+    Start(&'a str, Vec<Attribute<'a>>),
+    /// Text other than blanks in an element.
+    Text,
+    End,
+}
+
+/// Text from the file fit for a message: on one line, printable, at most 60 characters of it.
+pub fn shown(text: &str) -> String {
+    let shown: String = text.chars().take(60).flat_map(char::escape_debug).collect();
+    let more = text.chars().nth(60).map_or("", |_| "...");
+    shown.replace("\\'", "'").replace("\\\"", "\"") + more
+}
+
+/// Reads a whole file: its events in order, each with its place.
+pub fn read(file: &[u8]) -> Result<Vec<(Position, Event<'_>)>, Fault> {
+    let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+    let valid = std::str::from_utf8(file).map_or_else(|e| e.valid_up_to(), str::len);
+    let rest = std::str::from_utf8(file.get(..valid).unwrap_or_default()).unwrap_or_default();
+    let mut cursor = Cursor { rest, at: (1, 1) };
+    if cursor.run(|c| !is_xml(c)).len() < file.len() {
+        return match cursor.rest.starts_with('\0') {
+            true => cursor.fault("a NUL would end the policy here: remove it, the server adds one"),
+            false => cursor.fault("no character of UTF-8 text: save as UTF-8, or remove it"),
+        };
+    }
+    cursor = Cursor { rest, at: (1, 1) };
+    cursor.blanks();
+    let first = cursor.at;
+    let mut events = Vec::new();
+    let mut open = Vec::new();
+    let mut doctype_seen = false;
+    loop {
+        cursor.blanks();
+        let at = cursor.at;
+        let root_closed = open.is_empty() && matches!(events.last(), Some((_, Event::End)));
+        if cursor.rest.is_empty() {
+            return match open.pop().map(shown) {
+                Some(name) => cursor.fault(format!("<{0}> is open: write </{0}>", name)),
+                None if root_closed => Ok(events),
+                None => cursor.fault("no element: write <cross-domain-policy>"),
+            };
+        } else if cursor.take("<!--") {
+            cursor.until("--")?;
+            cursor.expect(">")?;
+        } else if cursor.take("<?") {
+            let name = cursor.name()?;
+            if !name.eq_ignore_ascii_case("xml") {
+                cursor.until("?>")?;
+                continue;
+            }
+            let attributes = cursor.attributes()?;
+            cursor.expect("?>")?;
+            if name != "xml" || at != first || !is_declaration(&attributes) {
+                let text = r#"write <?xml version="1.0"?>, at the start of the file only"#;
+                return Err((at, text.into()));
+            }
+            events.push((at, Event::Declaration(attributes)));
+        } else if !doctype_seen && !root_closed && open.is_empty() && cursor.take("<!DOCTYPE") {
+            doctype_seen = true;
+            cursor.doctype()?;
+        } else if root_closed || open.is_empty() && !cursor.rest.starts_with('<') {
+            return cursor.fault("outside the root element: remove this");
+        } else if cursor.take("</") {
+            let name = cursor.name()?;
+            cursor.blanks();
+            cursor.expect(">")?;
+            let due = open.pop().unwrap_or_default();
+            if name != due {
+                let text = format!("</{}> where </{}> is due", shown(name), shown(due));
+                return Err((at, text));
+            }
+            events.push((at, Event::End));
+        } else if !open.is_empty() && cursor.take("<![CDATA[") {
+            cursor.until("]]>")?;
+            events.push((at, Event::Text));
+        } else if cursor.take("<") {
+            let name = cursor.name()?;
+            events.push((at, Event::Start(name, cursor.attributes()?)));
+            match cursor.take("/") {
+                true => events.push((at, Event::End)),
+                false => open.push(name),
+            }
+            cursor.expect(">")?;
+        } else {
+            cursor.text("<")?;
+            events.push((at, Event::Text));
+        }
+    }
+}
+
+/// What is still to be read of the file, and where that begins.
+struct Cursor<'a> {
+    rest: &'a str,
+    at: Position,
+}
+
+impl<'a> Cursor<'a> {
+    /// The attributes of a tag.
+    fn attributes(&mut self) -> Result<Vec<Attribute<'a>>, Fault> {
+        let mut attributes = Vec::new();
+        let mut names = BTreeSet::new();
+        while self.blanks() && !self.rest.starts_with(&['/', '>', '?'][..]) {
+            let at = self.at;
+            let name = self.name()?;
+            if !names.insert(name) {
+                return Err((at, format!("a second {}: remove one", shown(name))));
+            }
+            self.blanks();
+            self.expect("=")?;
+            let quote = self.quote()?;
+            let value = self.text(quote)?;
+            self.expect(quote)?;
+            attributes.push(Attribute { at, name, value });
+        }
+        Ok(attributes)
+    }
+
+    /// A straight quotation mark, after blanks.
+    fn quote(&mut self) -> Result<&'a str, Fault> {
+        self.blanks();
+        let quote = self.rest.get(..1).filter(|q| *q == "'").unwrap_or("\"");
+        self.expect(quote).map(|()| quote)
+    }
+
+    /// Text up to `end`, a `<` or the end of the file, with its references replaced.
+    fn text(&mut self, end: &str) -> Result<String, Fault> {
+        let mut text = String::new();
+        loop {
+            let plain = self.run(|c| c == '<' || c == '&' || end.contains(c));
+            if end == "<" && plain.contains("]]>") {
+                return self.fault("]]> before this: write ]]&gt;");
+            }
+            text += &plain.replace(BLANKS, " ");
+            if !self.rest.starts_with('&') {
+                return Ok(text);
+            }
+            let (reference, _) = self.rest.split_once(';').unwrap_or_default();
+            match referred(reference) {
+                Some(c) => text.push(c),
+                None => return self.fault("this & refers to nothing: write &amp;"),
+            }
+            self.skip(reference.len() + 1);
+        }
+    }
+
+    /// The DOCTYPE after its first word. What is declared in it does not count.
+    fn doctype(&mut self) -> Result<(), Fault> {
+        self.blanks();
+        self.name()?;
+        self.blanks();
+        let literals = 2 * u8::from(self.take("PUBLIC")) + u8::from(self.take("SYSTEM"));
+        for _ in 0..literals {
+            let quote = self.quote()?;
+            self.until(quote)?;
+        }
+        self.blanks();
+        if self.take("[") {
+            let quotes = [("\"", "\""), ("'", "'"), ("<!--", "-->"), ("<?", "?>")];
+            while !self.rest.is_empty() && !self.take("]") {
+                match quotes.iter().find(|(start, _)| self.take(start)) {
+                    Some((_, end)) => self.until(end)?,
+                    None => drop(self.take("<")),
+                }
+                self.run(|c| "\"'<]".contains(c));
+            }
+            self.blanks();
+        }
+        self.expect(">")
+    }
+
+    fn name(&mut self) -> Result<&'a str, Fault> {
+        let starts = |c: char| c.is_ascii_alphabetic() || !c.is_ascii() || c == '_' || c == ':';
+        if !self.rest.starts_with(starts) {
+            return self.fault("no name: write one here, or &lt; for a < that is text");
+        }
+        Ok(self.run(|c| !starts(c) && !c.is_ascii_digit() && c != '-' && c != '.'))
+    }
+
+    fn blanks(&mut self) -> bool {
+        !self.run(|c| !BLANKS.contains(&c)).is_empty()
+    }
+
+    /// Skips what comes before `mark`, and the mark.
+    fn until(&mut self, mark: &str) -> Result<(), Fault> {
+        let fault = || (self.at, format!("no end of this: write {}", mark));
+        let n = self.rest.find(mark).ok_or_else(fault)?;
+        self.skip(n + mark.len());
+        Ok(())
+    }
+
+    fn expect(&mut self, mark: &str) -> Result<(), Fault> {
+        match self.take(mark) {
+            true => Ok(()),
+            false => self.fault(format!("write {} here", mark)),
+        }
+    }
+
+    fn take(&mut self, mark: &str) -> bool {
+        self.rest.starts_with(mark) && !self.skip(mark.len()).is_empty()
+    }
+
+    /// Skips and returns the characters before the first that is an `end`.
+    fn run(&mut self, end: impl Fn(char) -> bool) -> &'a str {
+        self.skip(self.rest.find(end).unwrap_or(self.rest.len()))
+    }
+
+    /// Skips and returns `n` bytes, which end between two characters.
+    fn skip(&mut self, n: usize) -> &'a str {
+        let skipped = self.rest.get(..n).unwrap_or_default();
+        self.rest = self.rest.get(n..).unwrap_or_default();
+        for c in skipped.chars() {
+            let (line, column) = self.at;
+            self.at = match c {
+                '\n' => (line + 1, 1),
+                _ => (line, column + 1),
+            };
+        }
+        skipped
+    }
+
+    fn fault<T>(&self, text: impl Into<String>) -> Result<T, Fault> {
+        Err((self.at, text.into()))
+    }
+}
+
+fn is_declaration(attributes: &[Attribute]) -> bool {
+    let mut order = ["version", "encoding", "standalone"].iter();
+    let ordered = attributes.iter().all(|a| order.any(|name| *name == a.name));
+    let version = attributes.first().filter(|a| a.name == "version");
+    ordered && version.map_or(false, |a| a.value.starts_with("1."))
+}
+
+/// The character that `reference` stands for: from its `&` to before its `;`.
+fn referred(reference: &str) -> Option<char> {
+    match reference {
+        "&lt" => Some('<'),
+        "&gt" => Some('>'),
+        "&amp" => Some('&'),
+        "&apos" => Some('\''),
+        "&quot" => Some('"'),
+        _ => {
+            let number = reference.strip_prefix("&#").filter(|n| !n.contains('+'))?;
+            let hex = number.strip_prefix('x');
+            let code = u32::from_str_radix(hex.unwrap_or(number), hex.map_or(10, |_| 16));
+            char::from_u32(code.ok()?).filter(|c| is_xml(*c))
+        }
+    }
+}
+
+fn is_xml(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
+}
