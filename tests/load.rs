@@ -1,0 +1,248 @@
+//! Floods, crowds, and what a connection costs. Nothing here depends on how fast the machine is.
+
+mod common;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Barrier, Mutex};
+use std::{fs, thread};
+
+use common::{answer, ask, connect, have, read_all, skip, wait_until, Scratch, Server};
+use common::{BIN, POLICY, REQUEST};
+
+/// As many threads may wait for connections on one listener.
+const SPARE: usize = 16;
+
+/// The one that waits for signals.
+const MAIN: usize = 1;
+
+/// Makes the server stand still, until it gets SIGCONT.
+fn stop(server: &Server) {
+    server.signal("STOP");
+    wait_until("it stands still", || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
+        stat.contains(") T ") || stat.contains(") t ")
+    });
+}
+
+#[test]
+fn a_flood_of_silent_connections_harms_no_player() {
+    let (limit, silent, players) = (50, 3_000, 4);
+    let mut server = Server::start(&["-c", &limit.to_string(), "-t", "60"]);
+    let descriptors = server.count("fd");
+    let (address, answer) = (server.address, answer());
+    let over = AtomicBool::new(false);
+    // Nothing comes between the connect of a player and its request, so that the request is always
+    // there when the server gets round to it, however many have come since.
+    let opening = Mutex::new(());
+    let player = || {
+        let mut asked = 0;
+        while asked == 0 || !over.load(SeqCst) {
+            let stream = {
+                let _alone = opening.lock().unwrap();
+                let mut stream = connect(address);
+                stream.write_all(REQUEST).unwrap();
+                stream
+            };
+            assert_eq!(read_all(&stream).unwrap(), answer);
+            asked += 1;
+        }
+        asked
+    };
+    let mut flood = Vec::new();
+    let mut most_threads = 0;
+    let asked: u64 = thread::scope(|scope| {
+        let players: Vec<_> = (0..players).map(|_| scope.spawn(player)).collect();
+        for number in 0..silent {
+            {
+                let _alone = opening.lock().unwrap();
+                flood.push(connect(address));
+            }
+            if number % 20 == 0 {
+                most_threads = most_threads.max(server.count("task"));
+            }
+        }
+        over.store(true, SeqCst);
+        players
+            .into_iter()
+            .map(|player| player.join().unwrap())
+            .sum()
+    });
+    assert!(
+        most_threads > limit,
+        "only {} threads: was there a flood?",
+        most_threads
+    );
+    assert!(
+        most_threads <= limit + SPARE + MAIN,
+        "{} threads",
+        most_threads
+    );
+    let mut counters = server.counters();
+    wait_until("those that gave way are gone", || {
+        counters = server.counters();
+        counters["open"] <= limit as u64
+    });
+    assert_eq!(counters["answered"], asked, "{:?}", counters);
+    assert_eq!(
+        counters["evicted"] + counters["open"],
+        silent,
+        "{:?}",
+        counters
+    );
+    // A player that came last made one more give way.
+    let open = counters["open"] as usize;
+    assert!(open >= limit - 1, "{:?}", counters);
+
+    // The newest are those that were kept.
+    let (gone, kept) = flood.split_at(flood.len() - open);
+    assert!(gone
+        .iter()
+        .all(|stream| read_all(stream).unwrap().is_empty()));
+    for mut stream in kept {
+        stream.write_all(REQUEST).unwrap();
+        assert_eq!(read_all(stream).unwrap(), answer);
+    }
+    wait_until("threads end", || server.count("task") <= SPARE + MAIN);
+    wait_until("descriptors are closed", || {
+        server.count("fd") == descriptors
+    });
+    let counters = server.stop();
+    assert_eq!(counters["answered"], asked + open as u64);
+    for other in ["refused", "timed-out", "failed", "open"] {
+        assert_eq!(counters[other], 0, "{:?}", counters);
+    }
+}
+
+#[test]
+fn a_request_that_has_arrived_is_answered_though_its_connection_gives_way() {
+    let limit = 50;
+    let mut server = Server::start(&["-c", &limit.to_string(), "-t", "60"]);
+    let players: Vec<_> = (0..limit).map(|_| connect(server.address)).collect();
+    for mut player in &players {
+        player.write_all(&REQUEST[..10]).unwrap();
+    }
+    server.wait_for_counter("open", limit);
+    // All at once: the end of the requests, and as many connections as make all of them give way.
+    stop(&server);
+    for mut player in &players {
+        player.write_all(&REQUEST[10..]).unwrap();
+    }
+    let flood: Vec<_> = (0..10 * limit).map(|_| connect(server.address)).collect();
+    server.signal("CONT");
+    for player in &players {
+        assert_eq!(read_all(player).unwrap(), answer());
+    }
+    server.wait_for_counter("evicted", 9 * limit);
+    drop(flood);
+    assert_eq!(server.stop()["answered"], limit);
+}
+
+#[test]
+fn ten_floods_leave_nothing_behind() {
+    let (limit, silent) = (200, 600);
+    let mut server = Server::start(&["-c", &limit.to_string(), "-t", "60"]);
+    let descriptors = server.count("fd");
+    let mut resident = Vec::new();
+    for round in 1..=10 {
+        let flood: Vec<_> = (0..silent).map(|_| connect(server.address)).collect();
+        server.wait_for_counter("evicted", round * (silent - limit));
+        drop(flood);
+        server.wait_for_counter("open", 0);
+        wait_until("threads end", || server.count("task") <= SPARE + MAIN);
+        wait_until("descriptors are closed", || {
+            server.count("fd") == descriptors
+        });
+        resident.push(server.memory("VmRSS"));
+    }
+    // Kilobytes. Stacks of threads that ended are kept for the next, so the first rounds may grow.
+    assert!(resident[9] < resident[2] + 2_000, "{:?}", resident);
+    assert_eq!(server.stop()["refused"], 10 * limit);
+}
+
+#[test]
+fn three_hundred_at_the_same_instant_are_all_answered() {
+    let clients = 300;
+    let mut server = Server::start(&[]);
+    let (address, answer, together) = (server.address, answer(), Barrier::new(clients));
+    thread::scope(|scope| {
+        for _ in 0..clients {
+            scope.spawn(|| {
+                together.wait();
+                assert_eq!(ask(address, REQUEST).unwrap(), answer);
+            });
+        }
+    });
+    let counters = server.stop();
+    assert_eq!(counters["answered"], clients as u64, "{:?}", counters);
+}
+
+#[test]
+fn as_many_as_are_allowed_can_wait_with_a_thread_each() {
+    let mut server = Server::start(&["-t", "60"]);
+    let waiting: Vec<TcpStream> = (0..1000).map(|_| connect(server.address)).collect();
+    server.wait_for_counter("open", 1000);
+    wait_until("each has a thread", || server.count("task") >= 1000);
+    // 14 MB in a release build, `make bench` shows it; others use more stack.
+    let most = if cfg!(debug_assertions) {
+        20_000
+    } else {
+        14_000
+    };
+    assert!(
+        server.memory("VmHWM") < most,
+        "{} KB",
+        server.memory("VmHWM")
+    );
+    assert_eq!(ask(server.address, REQUEST).unwrap(), answer());
+    drop(waiting);
+    server.wait_for_counter("open", 0);
+    assert_eq!(server.counters()["answered"], 1);
+}
+
+#[test]
+fn an_answer_takes_six_system_calls() {
+    let works = |strace: &mut Command| strace.output().map_or(false, |o| o.status.success());
+    if !have("strace") || !works(Command::new("strace").args(["-c", "-o", "/dev/null", "true"])) {
+        return skip("strace is missing, or may not trace");
+    }
+    let scratch = Scratch::new();
+    let calls = |connections: u64| -> u64 {
+        let summary = scratch.path(&connections.to_string());
+        let mut command = Command::new("strace");
+        // -D: the server stays the child of this process.
+        command
+            .args(["-D", "-f", "-c", "-o"])
+            .arg(&summary)
+            .arg(BIN);
+        let mut server = Server::spawn(command.args(["-l", "127.0.0.1:0", "-f", POLICY]));
+        // Asked while the server is stopped, so that it never has to wait for a request.
+        stop(&server);
+        let players: Vec<_> = (0..connections).map(|_| connect(server.address)).collect();
+        for mut player in &players {
+            player.write_all(REQUEST).unwrap();
+        }
+        server.signal("CONT");
+        for player in &players {
+            assert_eq!(read_all(player).unwrap(), answer());
+        }
+        server.stop();
+        let mut total = None;
+        wait_until("strace has counted", || {
+            // Columns: % time, seconds, usecs/call, calls, errors or nothing, name.
+            let text = fs::read_to_string(&summary).unwrap_or_default();
+            let line = text.lines().find(|line| line.ends_with(" total"));
+            total = line.map(|line| line.split_whitespace().nth(3).unwrap().parse().unwrap());
+            total.is_some()
+        });
+        total.unwrap()
+    };
+    // The difference is what connections cost, without start and end: accept, receive, send and
+    // close, and no more than two further calls.
+    let (few, many) = (100, 400);
+    let each = (calls(many) - calls(few)) as f64 / (many - few) as f64;
+    assert!(each >= 4.0, "{} calls: were they counted?", each);
+    assert!(each < 6.2, "{} calls", each);
+}

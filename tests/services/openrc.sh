@@ -1,0 +1,72 @@
+# shellcheck shell=sh
+# The life of the OpenRC service, on a Debian root: $1 is the root, $2 the built source.
+debian "$1"
+make -C "$2" install-openrc DESTDIR="$1"
+mkdir etc/runlevels etc/runlevels/default etc/conf.d 2>/dev/null || :
+cp /etc/rc.conf etc
+# shellcheck disable=SC2016
+printf '#!/sbin/openrc-run\ndepend() { provide net; }\n' >etc/init.d/loopback
+chmod +x etc/init.d/loopback
+boot
+for state in daemons exclusive failed hotplugged inactive options scheduled started starting \
+	stopping tmp wasinactive; do
+	mkdir -p /run/openrc/$state
+done
+echo default >/run/openrc/softlevel
+service=/etc/init.d/flash-policy-serv
+settings=/etc/conf.d/flash-policy-serv
+log=/var/log/flash-policy-serv.log
+
+# Debian's OpenRC cannot pass on a capability: as the settings say.
+if ! grep -q libcap "$(command -v supervise-daemon)"; then
+	sed -i 's/^capabilities/# &/' $settings
+	echo 843 >/proc/sys/net/ipv4/ip_unprivileged_port_start
+fi
+
+# server: the process that serves
+server() {
+	pidof flash-policy-serv
+}
+
+rc-update add flash-policy-serv default
+rc-service flash-policy-serv start
+eventually served
+$service status
+grep '^Uid:.65534.65534' "/proc/$(server)/status"
+grep 'listening on' $log
+pid=$(server)
+
+sed 's/to-ports="\*"/to-ports="5222"/' "$POLICY" >/tmp/good
+cp /tmp/good "$POLICY"
+$service reload
+eventually served
+[ "$pid" = "$(server)" ]
+
+# A bad policy file is refused, and the server stays in service.
+echo '<policy>' >"$POLICY"
+refused $service reload
+refused $service restart
+ask | cmp - /tmp/good
+[ "$pid" = "$(server)" ]
+cp /tmp/good "$POLICY"
+
+$service restart
+eventually served
+[ "$pid" != "$(server)" ]
+
+# A server that was killed comes back.
+pid=$(server)
+kill -9 "$pid"
+eventually served
+[ "$pid" != "$(server)" ]
+
+sed -i 's/^command_args=.*/command_args="--listen 844"/' $settings
+$service restart
+eventually probe 127.0.0.1:844
+$service stop
+refused server
+refused $service status
+
+echo '<policy>' >"$POLICY"
+refused $service start
+echo passed

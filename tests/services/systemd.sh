@@ -1,0 +1,101 @@
+# shellcheck shell=sh
+# Both systemd services, under systemd as process 1: $1 is its root, $2 the built source.
+debian "$1"
+make -C "$2" install-systemd DESTDIR="$1" >&2
+umount dev
+mount -t tmpfs none dev
+for node in null zero full random urandom tty; do cp -a "/dev/$node" dev; done
+ln -s /proc/self/fd dev/fd
+ln -s pts/ptmx dev/ptmx
+mkdir dev/pts dev/shm
+mount -t sysfs none sys
+mount -t cgroup2 none sys/fs/cgroup
+mount -t tmpfs none run
+mkdir -p etc/systemd/system
+echo 00000000000000000000000000000001 >etc/machine-id
+printf '[Unit]\nRequires=systemd-journald.service\nAllowIsolate=yes\n' >etc/systemd/system/default.target
+boot
+
+answers_all() {
+	count=0
+	while [ $count -lt 100 ]; do
+		ask | cmp -s - "$POLICY" || echo lost
+		count=$((count + 1))
+	done
+}
+
+# property NAME SERVICE
+property() {
+	systemctl show -p "$1" --value "$2"
+}
+
+drive() {
+	own=flash-policy-serv
+	stdin=flash-policy-serv-stdin
+	eventually systemctl is-system-running
+	refused systemctl is-enabled $own
+	refused systemctl is-enabled $stdin.socket
+
+	# The server binds for itself, as a user with one capability.
+	systemctl enable --now $own
+	eventually served
+	[ "$(grep -c '^Cap[A-Za-z]*:.0*400$' "/proc/$(property MainPID $own)/status")" = 5 ]
+	refused grep '^Uid:.0' "/proc/$(property MainPID $own)/status"
+	probe 127.0.0.1
+	sed 's/to-ports="\*"/to-ports="5222"/' "$POLICY" >/tmp/good
+	cp /tmp/good "$POLICY"
+	systemctl reload $own
+	eventually served
+	systemctl restart $own
+	eventually served
+
+	# A bad policy file is refused before the server starts; when it is mended, systemd starts it.
+	systemctl stop $own
+	echo '<policy>' >"$POLICY"
+	refused systemctl start $own
+	[ "$(property ExecMainStatus $own)" != 2 ]
+	cp /tmp/good "$POLICY"
+	eventually served
+
+	# The other service takes over; its listener lives on through restarts.
+	systemctl disable --now $own
+	systemctl enable --now $stdin.socket
+	refused systemctl is-active $own
+	served
+	systemctl is-active $stdin
+	ss -ltn | grep ' 4096 .*:843 '
+	[ "$(grep -c '^Cap[A-Za-z]*:.0*$' "/proc/$(property MainPID $stdin)/status")" = 5 ]
+	before=$(date +%s)
+	systemctl restart $stdin
+	[ $(($(date +%s) - before)) -le 2 ]
+	answers_all >/tmp/lost.1 &
+	answers_all >/tmp/lost.2 &
+	for restart in 1 2 3; do
+		systemctl restart $stdin
+		echo "restart $restart"
+	done
+	wait
+	cat /tmp/lost.1 /tmp/lost.2
+	[ ! -s /tmp/lost.1 ]
+	[ ! -s /tmp/lost.2 ]
+	sed 's/5222/8000/' /tmp/good >"$POLICY"
+	systemctl reload $stdin
+	eventually served
+	journalctl -o cat -u $stdin | grep 'flash-policy-serv: listening on'
+
+	# Options are one setting.
+	mkdir /etc/systemd/system/$own.service.d
+	printf '[Service]\nEnvironment="OPTIONS=--listen 844 --verbose"\n' \
+		>/etc/systemd/system/$own.service.d/options.conf
+	systemctl daemon-reload
+	systemctl start $own
+	eventually probe 127.0.0.1:844
+	journalctl -o cat -u $own | grep 'answered$'
+}
+
+(
+	trap 'journalctl -n 40 >&2; cat /tmp/driven; systemctl --force --force poweroff' EXIT
+	drive >/tmp/driven 2>&1
+	echo passed >>/tmp/driven
+) &
+exec env -i container=test PATH="$PATH" /lib/systemd/systemd --log-target=journal --show-status=no

@@ -1,0 +1,264 @@
+//! Too many clients, too few descriptors, no more threads: players are answered all the same.
+
+mod common;
+
+use common::*;
+use std::io::Write;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+/// Under a shell that sets limits first, with the shipped policy on a free port.
+fn start_limited(limits: &str, arguments: &[&str]) -> Server {
+    let mut command = Command::new("sh");
+    let script = format!(
+        "{} && exec \"$0\" -l 127.0.0.1:0 -f {} \"$@\"",
+        limits, POLICY
+    );
+    Server::spawn(command.args(["-c", &script, BIN]).args(arguments))
+}
+
+#[test]
+fn idle_connections_never_lock_players_out() {
+    let mut server = Server::start(&["-c", "10", "-t", "60"]);
+    let mut idlers = Vec::new();
+    for round in 0..30 {
+        idlers.push(connect(server.address));
+        idlers.push(connect(server.address));
+        // Half a request is no better than none.
+        idlers.last_mut().unwrap().write_all(&REQUEST[..5]).unwrap();
+        assert_eq!(
+            ask(server.address, REQUEST).unwrap(),
+            answer(),
+            "round {}",
+            round
+        );
+    }
+    // The one that has waited longest goes first, and ends cleanly.
+    server.wait_for_counter("evicted", 51);
+    for (at, idler) in idlers.iter().enumerate() {
+        idler.set_nonblocking(true).unwrap();
+        let ended = matches!(idler.peek(&mut [0]), Ok(0));
+        assert_eq!(ended, at < 51, "idler {}", at);
+    }
+    let counters = server.counters();
+    assert_eq!((counters["open"], counters["answered"]), (9, 30));
+    drop(idlers);
+    server.wait_for_counter("open", 0);
+    server.stop();
+}
+
+/// A client that was answered but does not end its side holds a place too.
+#[test]
+fn answered_clients_that_linger_never_lock_players_out() {
+    let mut server = Server::start(&["-c", "5", "-t", "60"]);
+    let mut lingering = Vec::new();
+    for _ in 0..20 {
+        let mut stream = connect(server.address);
+        stream.write_all(&REQUEST[..22]).unwrap();
+        assert_eq!(read_all(&stream).unwrap(), answer()[..257]);
+        lingering.push(stream);
+        assert_eq!(ask(server.address, REQUEST).unwrap(), answer());
+    }
+    drop(lingering);
+    server.wait_for_counter("open", 0);
+    let counters = server.stop();
+    assert_eq!((counters["answered"], counters["evicted"]), (40, 0));
+}
+
+/// With one place only, each connection makes the one before it give way, but not one whose
+/// request has arrived. The server is held until all of them have.
+#[test]
+fn request_that_has_arrived_is_answered_whoever_comes() {
+    let mut server = Server::start(&["-c", "1", "-t", "60"]);
+    for _ in 0..5 {
+        server.signal("STOP");
+        let players: Vec<_> = (0..400)
+            .map(|_| {
+                let mut stream = connect(server.address);
+                stream.write_all(REQUEST).unwrap();
+                stream
+            })
+            .collect();
+        server.signal("CONT");
+        for player in &players {
+            assert_eq!(read_all(player).unwrap(), answer());
+        }
+    }
+    assert_eq!(server.stop()["answered"], 2000);
+}
+
+#[test]
+fn running_out_of_descriptors_is_survived() {
+    let mut server = start_limited("ulimit -n 40", &["-t", "60"]);
+    let idlers: Vec<_> = (0..100).map(|_| connect(server.address)).collect();
+    let ticks = server.cpu_ticks();
+    for _ in 0..20 {
+        assert_eq!(ask(server.address, REQUEST).unwrap(), answer());
+    }
+    // Said once, however often it was felt.
+    server.expect("cannot accept a connection: Too many open files");
+    // A loop that spins would take 100 ticks of each second.
+    thread::sleep(Duration::from_secs(2));
+    let spent = server.cpu_ticks() - ticks;
+    assert!(
+        spent < 50,
+        "{} ticks of CPU while nothing could be done",
+        spent
+    );
+    drop(idlers);
+    server.wait_for_counter("open", 0);
+    for _ in 0..100 {
+        assert_eq!(ask(server.address, REQUEST).unwrap(), answer());
+    }
+    let counters = server.stop();
+    assert_eq!(counters["answered"], 120);
+}
+
+/// Not one descriptor is left for a connection, and none can be had: no reason to spin.
+#[test]
+fn no_descriptor_at_all_is_waited_out() {
+    let mut server = start_limited("ulimit -n 4", &[]);
+    server.expect("cannot accept a connection: Too many open files");
+    let waiting = connect(server.address);
+    let ticks = server.cpu_ticks();
+    thread::sleep(Duration::from_secs(1));
+    // A loop that spins would take 100.
+    let spent = server.cpu_ticks() - ticks;
+    assert!(
+        spent < 25,
+        "{} ticks of CPU while nothing could be done",
+        spent
+    );
+    drop(waiting);
+    server.stop();
+}
+
+#[test]
+fn running_out_of_threads_is_survived() {
+    if !is_root() {
+        return skip("needs root to become another user with a limit on its threads");
+    }
+    if !have("setpriv") || !have("prlimit") {
+        return skip("setpriv or prlimit is not installed");
+    }
+    // A user of its own, for the limit counts all that the user runs.
+    let user = 200_000 + std::process::id() % 1_000_000;
+    // The checkout may be out of that user's reach.
+    let folder = std::env::temp_dir().join(format!("flash-policy-serv-test-{}", user));
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::copy(BIN, folder.join("serv")).unwrap();
+    std::fs::write(folder.join("policy.xml"), NARROW).unwrap();
+    let id = user.to_string();
+    let mut command = Command::new("setpriv");
+    command.args([
+        "--reuid",
+        &id,
+        "--regid",
+        &id,
+        "--clear-groups",
+        "prlimit",
+        "--nproc=8",
+    ]);
+    command
+        .arg(folder.join("serv"))
+        .args(["-t", "60", "-l", "127.0.0.1:0", "-f"]);
+    let mut server = Server::spawn(command.arg(folder.join("policy.xml")));
+    std::fs::remove_dir_all(&folder).unwrap();
+    let idlers: Vec<_> = (0..50).map(|_| connect(server.address)).collect();
+    for _ in 0..20 {
+        assert!(!ask(server.address, REQUEST).unwrap().is_empty());
+    }
+    server.expect("cannot start a thread: Resource temporarily unavailable");
+    assert!(server.count("task") <= 8);
+    drop(idlers);
+    server.wait_for_counter("open", 0);
+    assert!(!ask(server.address, REQUEST).unwrap().is_empty());
+    server.stop();
+}
+
+#[test]
+fn running_out_of_memory_is_survived() {
+    let mut server = start_limited("ulimit -v 12000", &["-t", "60"]);
+    let idlers: Vec<_> = (0..300).map(|_| connect(server.address)).collect();
+    for _ in 0..20 {
+        assert_eq!(ask(server.address, REQUEST).unwrap(), answer());
+    }
+    server.expect("cannot start a thread: ");
+    drop(idlers);
+    server.wait_for_counter("open", 0);
+    assert_eq!(ask(server.address, REQUEST).unwrap(), answer());
+    server.stop();
+}
+
+/// The soft limit of descriptors, often 1024, is raised as far as it may be.
+#[test]
+fn as_many_as_asked_for_are_open_at_once() {
+    let mut server = start_limited("ulimit -S -n 64", &["-c", "500", "-t", "60"]);
+    let idlers: Vec<_> = (0..500).map(|_| connect(server.address)).collect();
+    server.wait_for_counter("open", 500);
+    drop(idlers);
+    assert_eq!(server.stop()["evicted"], 0);
+}
+
+/// A log that has reached the limit of a file's size loses lines, and the service goes on.
+#[test]
+fn limit_of_file_size_is_survived() {
+    let scratch = Scratch::new();
+    let log = scratch.file("log", "");
+    let address = free_address();
+    let script = format!(
+        "ulimit -f 1 && exec \"$0\" -v -l {} -f {} 2>{}",
+        address, POLICY, log
+    );
+    let mut server = Command::new("sh")
+        .args(["-c", &script, BIN])
+        .spawn()
+        .unwrap();
+    wait_until("it listens", || {
+        std::net::TcpStream::connect(address).is_ok()
+    });
+    // Their lines are more than the 512 bytes that the file may have.
+    for _ in 0..50 {
+        assert_eq!(ask(address, REQUEST).unwrap(), answer());
+    }
+    signal(server.id(), "TERM");
+    assert_eq!(wait_for(&mut server).code(), Some(0));
+}
+
+#[test]
+fn backlog_is_what_was_asked_for() {
+    if !have("ss") {
+        return skip("ss is not installed");
+    }
+    let backlog = |server: &Server| {
+        let filter = format!("sport = :{}", server.address.port());
+        let output = Command::new("ss")
+            .args(["-Hltn", &filter])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.split_whitespace().nth(2).map(str::to_owned)
+    };
+    let listenq = |value: &str, arguments: &[&str]| {
+        let mut command = Command::new("env");
+        command.args([
+            &format!("LISTENQ={}", value),
+            BIN,
+            "-l",
+            "127.0.0.1:0",
+            "-f",
+            POLICY,
+        ]);
+        Server::spawn(command.args(arguments))
+    };
+    for (mut server, expected) in [
+        (Server::start(&[]), "4096"),
+        (Server::start(&["-b", "77"]), "77"),
+        (listenq("333", &[]), "333"),
+        (listenq("333", &["--backlog=44"]), "44"),
+    ] {
+        assert_eq!(backlog(&server).as_deref(), Some(expected));
+        server.stop();
+    }
+}
