@@ -10,8 +10,13 @@ use std::process::Command;
 /// Builds for a machine and has its server do all that it does in a day.
 fn works_on(architecture: &str, target: &str, linker: &str, emulator: &str) {
     let library = format!("{}/target/cross/{}/usr", ROOT, architecture);
+    // Said with its folder if there is one for that machine.
+    let mut start_file = Command::new(linker);
+    let start_file = start_file.arg("-print-file-name=crt1.o").output();
+    let has_libc = start_file.map_or(false, |o| o.stdout.starts_with(b"/"));
+    let with_libc = format!("{} with its C library", linker);
     for (there, what) in [
-        (have(linker), linker),
+        (has_libc, with_libc.as_str()),
         (have(emulator), emulator),
         (
             fs::metadata(&library).is_ok(),
