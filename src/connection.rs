@@ -1,11 +1,11 @@
 //! One conversation with one client: its request, the answer, the end.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
 use std::os::raw::c_short;
 use std::os::unix::io::AsRawFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::policy::Policy;
 use crate::sys;
@@ -71,16 +71,19 @@ impl Request {
 }
 
 /// Reads the request, sends the answer, and leaves `stream` ready to be closed without a reset, all
-/// before `deadline`. `before_wait` is called before each wait for the client, with the shutdown that
-/// would end the wait.
+/// before `deadline`; for `patience` see [`Conversation`].
 pub fn converse(
     stream: &TcpStream,
     deadline: Instant,
     policy: &Policy,
-    before_wait: &mut dyn FnMut(Shutdown),
+    patience: &mut dyn FnMut(Shutdown) -> Duration,
 ) -> Outcome {
-    let conversation = Conversation::new(stream, deadline, before_wait);
-    match conversation.and_then(|mut c| c.ask_and_answer(policy)) {
+    let mut conversation = Conversation {
+        stream,
+        deadline,
+        patience,
+    };
+    match conversation.ask_and_answer(policy) {
         Ok(outcome) => outcome,
         Err(e) if e.kind() == ErrorKind::TimedOut => Outcome::TimedOut,
         Err(_) => Outcome::Failed,
@@ -89,28 +92,14 @@ pub fn converse(
 
 /// Reads and writes that are over when the deadline comes.
 pub struct Conversation<'a> {
-    stream: &'a TcpStream,
-    deadline: Instant,
-    before_wait: &'a mut dyn FnMut(Shutdown),
+    pub stream: &'a TcpStream,
+    pub deadline: Instant,
+    /// Called each time that nothing more can be done until the peer does something, with the
+    /// shutdown that would end the wait. Returns for how long to wait before it is called again.
+    pub patience: &'a mut dyn FnMut(Shutdown) -> Duration,
 }
 
-impl<'a> Conversation<'a> {
-    /// `before_wait` is called each time that nothing more can be done until the peer does something,
-    /// with the shutdown that would end the wait.
-    pub fn new(
-        stream: &'a TcpStream,
-        deadline: Instant,
-        before_wait: &'a mut dyn FnMut(Shutdown),
-    ) -> io::Result<Conversation<'a>> {
-        // So that a read or write that would wait returns instead.
-        stream.set_nonblocking(true)?;
-        Ok(Conversation {
-            stream,
-            deadline,
-            before_wait,
-        })
-    }
-
+impl Conversation<'_> {
     fn ask_and_answer(&mut self, policy: &Policy) -> io::Result<Outcome> {
         // Large enough to take what other clients open with, such as an HTTP request, in one read,
         // so that they are closed without a reset too.
@@ -148,7 +137,7 @@ impl<'a> Conversation<'a> {
     /// Reads what there is; 0 is the end.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.stream.read(buffer) {
+            match sys::receive(self.stream, buffer) {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     self.wait(sys::POLLIN, Shutdown::Read)?
                 }
@@ -162,7 +151,7 @@ impl<'a> Conversation<'a> {
     /// Lightspark takes what one read returns as the whole answer.
     pub fn write(&mut self, mut answer: &[u8]) -> io::Result<()> {
         while !answer.is_empty() {
-            match self.stream.write(answer) {
+            match sys::transmit(self.stream, answer) {
                 Ok(length) => answer = answer.get(length..).unwrap_or_default(),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     self.wait(sys::POLLOUT, Shutdown::Both)?
@@ -174,13 +163,16 @@ impl<'a> Conversation<'a> {
         Ok(())
     }
 
-    /// Waits until the peer has sent or taken something. Each wait gets what is left until the
-    /// deadline: what a peer does never renews it.
+    /// Waits until the peer has sent or taken something. All waits together end with the deadline:
+    /// what a peer does never renews it.
     fn wait(&mut self, events: c_short, end: Shutdown) -> io::Result<()> {
-        (self.before_wait)(end);
-        match self.deadline.checked_duration_since(Instant::now()) {
-            Some(left) if sys::is_ready(self.stream.as_raw_fd(), events, left) => Ok(()),
-            _ => Err(ErrorKind::TimedOut.into()),
+        loop {
+            let patience = (self.patience)(end);
+            let left = self.deadline.checked_duration_since(Instant::now());
+            let left = left.ok_or(ErrorKind::TimedOut)?;
+            if sys::is_ready(self.stream.as_raw_fd(), events, left.min(patience)) {
+                return Ok(());
+            }
         }
     }
 }

@@ -18,8 +18,8 @@ const ACCEPT_TIMEOUT: Duration = Duration::from_millis(500);
 pub struct Listener {
     pub socket: TcpListener,
     pub address: SocketAddr,
-    /// Held by the one thread that accepts.
-    pub turn: Mutex<()>,
+    /// Held by the one thread that accepts: how many clients in a row did not keep it waiting.
+    pub turn: Mutex<u32>,
     /// How many threads accept or wait for their turn.
     pub idle: AtomicUsize,
     /// Others hold this socket too, and it goes on listening when this program ends.
@@ -37,7 +37,7 @@ impl Listener {
     fn new(socket: TcpListener, shared: bool) -> io::Result<Listener> {
         Ok(Listener {
             address: socket.local_addr()?,
-            turn: Mutex::new(()),
+            turn: Mutex::new(0),
             idle: AtomicUsize::new(0),
             socket,
             shared,

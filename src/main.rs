@@ -118,7 +118,7 @@ fn serve(options: &Options) -> Result<i32, String> {
         Sockets::Listeners(listeners) => listeners,
         Sockets::Connection(stream, peer) => {
             let deadline = Instant::now() + timeout;
-            let outcome = connection::converse(&stream, deadline, &policy, &mut |_| {});
+            let outcome = connection::converse(&stream, deadline, &policy, &mut |_| timeout);
             if options.verbose {
                 log::connection(peer, outcome);
             }

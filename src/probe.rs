@@ -118,9 +118,11 @@ fn ask(address: SocketAddr, timeout: Duration) -> Result<Answer, String> {
     let start = Instant::now();
     let deadline = start + timeout;
     let stream = TcpStream::connect_timeout(&address, timeout).map_err(|e| e.to_string())?;
-    let mut never_mind = |_| {};
-    let mut conversation =
-        Conversation::new(&stream, deadline, &mut never_mind).map_err(|e| e.to_string())?;
+    let mut conversation = Conversation {
+        stream: &stream,
+        deadline,
+        patience: &mut |_| timeout,
+    };
     let request = [REQUEST, b"\0"].concat();
     conversation.write(&request).map_err(|e| e.to_string())?;
 

@@ -1,12 +1,13 @@
 //! Accepting connections, the threads that serve them, and who gives way when there are too many.
 //!
 //! One thread at a time has the turn to accept on a listener. It answers at once the clients whose
-//! request has already arrived. Before it waits for one that keeps it waiting, it passes the turn on
-//! to another thread, which it starts if there is none. When it has served that client, it waits for
-//! the turn again, or ends if enough others do.
+//! request has already arrived, or comes right away. Before it waits for one that keeps it waiting,
+//! it passes the turn on to another thread, which it starts if there is none. When it has served that
+//! client, it waits for the turn again, or ends if enough others do.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,14 @@ const STACK_SIZE: usize = 64 * 1024;
 
 /// Bytes that must be left when a thread is started, enough for a dozen of them.
 const MEMORY_RESERVE: usize = 1 << 20;
+
+/// How long a client may keep the turn waiting: the request of most comes right behind the connection,
+/// and to let others accept meanwhile costs more than all the rest of the answer.
+const GRACE: Duration = Duration::from_millis(4);
+
+/// How many clients in a row must not have kept the turn waiting for the next one to have that grace,
+/// so that those who say nothing cannot hold up the others.
+const PROMPT_CLIENTS: u32 = 64;
 
 /// How long accepting pauses when something has run out and nobody can give way.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -138,7 +147,8 @@ impl Server {
     }
 
     /// Passes the turn on, to a new thread if no other waits for it.
-    fn pass_on(self: &Arc<Server>, turn: MutexGuard<()>, listener: &Arc<Listener>) {
+    fn pass_on(self: &Arc<Server>, mut turn: MutexGuard<u32>, listener: &Arc<Listener>) {
+        *turn = 0;
         drop(turn);
         if listener.idle.fetch_sub(1, SeqCst) == 1 {
             // If that fails, this thread takes the turn again when it has served.
@@ -179,17 +189,25 @@ impl Server {
         stream: Arc<TcpStream>,
         peer: SocketAddr,
         listener: &Arc<Listener>,
-        turn: &mut Option<MutexGuard<()>>,
+        turn: &mut Option<MutexGuard<u32>>,
     ) {
         let deadline = Instant::now() + self.timeout;
         let (number, policy) = self.enter();
+        let mut grace = turn.as_ref().map_or(false, |turn| **turn >= PROMPT_CLIENTS);
         let outcome = connection::converse(&stream, deadline, &policy, &mut |end| {
+            if mem::take(&mut grace) {
+                return GRACE;
+            }
             let waiting = (stream.clone(), end);
             self.state().waiting.insert(number, waiting);
             if let Some(turn) = turn.take() {
                 self.pass_on(turn, listener);
             }
+            self.timeout
         });
+        if let Some(turn) = turn {
+            **turn = turn.saturating_add(1);
+        }
         let waited = turn.is_none();
         let outcome = self.leave(number, outcome, waited);
         if self.verbose {

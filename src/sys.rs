@@ -17,6 +17,7 @@ const SIG_BLOCK: c_int = if MIPS { 1 } else { 0 };
 const RLIMIT_NOFILE: c_int = if MIPS { 5 } else { 7 };
 const SOL_SOCKET: c_int = if MIPS { 0xffff } else { 1 };
 const SO_ACCEPTCONN: c_int = if MIPS { 0x1009 } else { 30 };
+const MSG_DONTWAIT: c_int = 0x40;
 const PROT_READ_WRITE: c_int = 3;
 const MAP_PRIVATE_ANONYMOUS: c_int = if MIPS { 0x802 } else { 0x22 };
 const SHUT_RD: c_int = 0;
@@ -54,6 +55,8 @@ extern "C" {
     fn shutdown(fd: c_int, how: c_int) -> c_int;
     fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_int, size: *mut u32)
         -> c_int;
+    fn recv(fd: c_int, buffer: *mut c_void, size: usize, flags: c_int) -> isize;
+    fn send(fd: c_int, bytes: *const c_void, size: usize, flags: c_int) -> isize;
     fn poll(fds: *mut PollFd, count: c_ulong, timeout: c_int) -> c_int;
     fn getrlimit(resource: c_int, limit: *mut RLimit) -> c_int;
     fn setrlimit(resource: c_int, limit: *const RLimit) -> c_int;
@@ -88,6 +91,11 @@ fn done(returned: c_int) -> io::Result<()> {
     }
 }
 
+/// The length that a C call returned, or its error where that is negative.
+fn length(returned: isize) -> io::Result<usize> {
+    usize::try_from(returned).map_err(|_| io::Error::last_os_error())
+}
+
 /// Sets how many connections may wait to be accepted; std always asks for 128. The kernel cuts it
 /// to `net.core.somaxconn`.
 pub fn set_backlog(listener: &TcpListener, backlog: u16) -> io::Result<()> {
@@ -115,6 +123,22 @@ pub fn is_listening(socket: &TcpStream) -> bool {
         )
     };
     returned == 0 && value != 0
+}
+
+/// Reads what has arrived; 0 is the end. Where nothing has, the error is of kind `WouldBlock`: std
+/// would need a further call for each connection to have that.
+pub fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let (fd, start) = (stream.as_raw_fd(), buffer.as_mut_ptr().cast());
+    // SAFETY: `start` has room for the length given, and both borrows outlive the call.
+    length(unsafe { recv(fd, start, buffer.len(), MSG_DONTWAIT) })
+}
+
+/// Writes as much as there is room for, and returns how much that was. Where there is none, the
+/// error is of kind `WouldBlock`. No signal comes of a broken connection: std ignores SIGPIPE.
+pub fn transmit(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let (fd, start) = (stream.as_raw_fd(), bytes.as_ptr().cast());
+    // SAFETY: `start` has the length given, and both borrows outlive the call.
+    length(unsafe { send(fd, start, bytes.len(), MSG_DONTWAIT) })
 }
 
 /// Waits until `fd` is ready for `events`, at most for `timeout`, and returns whether it is. An end
