@@ -180,6 +180,24 @@ fn three_hundred_at_the_same_instant_are_all_answered() {
 }
 
 #[test]
+fn one_silent_client_among_prompt_ones_holds_up_nobody() {
+    // The prompt ones earn it a short wait, and no more than that.
+    let mut server = Server::start(&["-t", "60"]);
+    let silent: Vec<_> = (0..3)
+        .map(|_| {
+            for _ in 0..100 {
+                assert_eq!(ask(server.address, REQUEST).unwrap(), answer());
+            }
+            connect(server.address)
+        })
+        .collect();
+    assert_eq!(ask(server.address, REQUEST).unwrap(), answer());
+    assert_eq!(server.counters()["open"], 3);
+    drop(silent);
+    assert_eq!(server.stop()["answered"], 301);
+}
+
+#[test]
 fn as_many_as_are_allowed_can_wait_with_a_thread_each() {
     let mut server = Server::start(&["-t", "60"]);
     let waiting: Vec<TcpStream> = (0..1000).map(|_| connect(server.address)).collect();
@@ -203,7 +221,7 @@ fn as_many_as_are_allowed_can_wait_with_a_thread_each() {
 }
 
 #[test]
-fn an_answer_takes_six_system_calls() {
+fn an_answer_takes_four_system_calls() {
     let works = |strace: &mut Command| strace.output().map_or(false, |o| o.status.success());
     if !have("strace") || !works(Command::new("strace").args(["-c", "-o", "/dev/null", "true"])) {
         return skip("strace is missing, or may not trace");
@@ -240,9 +258,11 @@ fn an_answer_takes_six_system_calls() {
         total.unwrap()
     };
     // The difference is what connections cost, without start and end: accept, receive, send and
-    // close, and no more than two further calls.
+    // close.
     let (few, many) = (100, 400);
     let each = (calls(many) - calls(few)) as f64 / (many - few) as f64;
     assert!(each >= 4.0, "{} calls: were they counted?", each);
-    assert!(each < 6.2, "{} calls", each);
+    // std's close looks at the descriptor first in a debug build.
+    let most = if cfg!(debug_assertions) { 5.2 } else { 4.2 };
+    assert!(each < most, "{} calls", each);
 }
