@@ -261,7 +261,8 @@ fn an_answer_takes_four_system_calls() {
     // close.
     let (few, many) = (100, 400);
     let each = (calls(many) - calls(few)) as f64 / (many - few) as f64;
-    assert!(each >= 4.0, "{} calls: were they counted?", each);
+    // Start and end differ by a call or two from run to run.
+    assert!(each > 3.9, "{} calls: were they counted?", each);
     // std's close looks at the descriptor first in a debug build.
     let most = if cfg!(debug_assertions) { 5.2 } else { 4.2 };
     assert!(each < most, "{} calls", each);
