@@ -70,26 +70,6 @@ impl Request {
     }
 }
 
-/// Reads the request, sends the answer, and leaves `stream` ready to be closed without a reset, all
-/// before `deadline`; for `patience` see [`Conversation`].
-pub fn converse(
-    stream: &TcpStream,
-    deadline: Instant,
-    policy: &Policy,
-    patience: &mut dyn FnMut(Shutdown) -> Duration,
-) -> Outcome {
-    let mut conversation = Conversation {
-        stream,
-        deadline,
-        patience,
-    };
-    match conversation.ask_and_answer(policy) {
-        Ok(outcome) => outcome,
-        Err(e) if e.kind() == ErrorKind::TimedOut => Outcome::TimedOut,
-        Err(_) => Outcome::Failed,
-    }
-}
-
 /// Reads and writes that are over when the deadline comes.
 pub struct Conversation<'a> {
     pub stream: &'a TcpStream,
@@ -100,6 +80,16 @@ pub struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
+    /// Reads the request, sends the answer, and leaves the stream ready to be closed without a reset,
+    /// all before the deadline.
+    pub fn hold(mut self, policy: &Policy) -> Outcome {
+        match self.ask_and_answer(policy) {
+            Ok(outcome) => outcome,
+            Err(e) if e.kind() == ErrorKind::TimedOut => Outcome::TimedOut,
+            Err(_) => Outcome::Failed,
+        }
+    }
+
     fn ask_and_answer(&mut self, policy: &Policy) -> io::Result<Outcome> {
         // Large enough to take what other clients open with, such as an HTTP request, in one read,
         // so that they are closed without a reset too.

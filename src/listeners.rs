@@ -18,8 +18,8 @@ const ACCEPT_TIMEOUT: Duration = Duration::from_millis(500);
 pub struct Listener {
     pub socket: TcpListener,
     pub address: SocketAddr,
-    /// Held by the one thread that accepts: how many clients in a row did not keep it waiting.
-    pub turn: Mutex<u32>,
+    /// Held by the one thread that accepts: how long the next client may keep it waiting.
+    pub turn: Mutex<Duration>,
     /// How many threads accept or wait for their turn.
     pub idle: AtomicUsize,
     /// Others hold this socket too, and it goes on listening when this program ends.
@@ -37,7 +37,7 @@ impl Listener {
     fn new(socket: TcpListener, shared: bool) -> io::Result<Listener> {
         Ok(Listener {
             address: socket.local_addr()?,
-            turn: Mutex::new(0),
+            turn: Mutex::default(),
             idle: AtomicUsize::new(0),
             socket,
             shared,
@@ -104,8 +104,8 @@ pub fn from_stdin() -> Result<Sockets, String> {
 
 fn adopt_stdin() -> io::Result<Sockets> {
     let socket = TcpStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    socket.set_nonblocking(false)?;
     if sys::is_listening(&socket) {
+        socket.set_nonblocking(false)?;
         // Holds for accept too, see SO_RCVTIMEO in socket(7).
         socket.set_read_timeout(Some(ACCEPT_TIMEOUT))?;
         let listener = Listener::new(TcpListener::from(OwnedFd::from(socket)), true)?;

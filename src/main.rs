@@ -21,6 +21,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use connection::Conversation;
 use listeners::Sockets;
 use options::{Options, Task};
 use policy::Policy;
@@ -117,8 +118,12 @@ fn serve(options: &Options) -> Result<i32, String> {
     let listeners = match sockets {
         Sockets::Listeners(listeners) => listeners,
         Sockets::Connection(stream, peer) => {
-            let deadline = Instant::now() + timeout;
-            let outcome = connection::converse(&stream, deadline, &policy, &mut |_| timeout);
+            let conversation = Conversation {
+                stream: &stream,
+                deadline: Instant::now() + timeout,
+                patience: &mut |_| timeout,
+            };
+            let outcome = conversation.hold(&policy);
             if options.verbose {
                 log::connection(peer, outcome);
             }

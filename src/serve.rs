@@ -7,14 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::connection::{self, Outcome};
+use crate::connection::{Conversation, Outcome};
 use crate::listeners::Listener;
 use crate::log;
 use crate::policy::Policy;
@@ -30,13 +29,13 @@ const STACK_SIZE: usize = 64 * 1024;
 /// Bytes that must be left when a thread is started, enough for a dozen of them.
 const MEMORY_RESERVE: usize = 1 << 20;
 
-/// How long a client may keep the turn waiting: the request of most comes right behind the connection,
-/// and to let others accept meanwhile costs more than all the rest of the answer.
+/// The longest that a client may keep the turn waiting. The request of most comes right behind the
+/// connection, and to pass the turn on meanwhile costs an eighth more CPU than the answer.
 const GRACE: Duration = Duration::from_millis(4);
 
-/// How many clients in a row must not have kept the turn waiting for the next one to have that grace,
-/// so that those who say nothing cannot hold up the others.
-const PROMPT_CLIENTS: u32 = 64;
+/// How much of it each client adds that was answered with the turn in hand. What one keeps the turn
+/// waiting is taken off again, so that slow clients hold up the others no more than this on average.
+const GRACE_EARNED: Duration = Duration::from_micros(60);
 
 /// How long accepting pauses when something has run out and nobody can give way.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -147,8 +146,8 @@ impl Server {
     }
 
     /// Passes the turn on, to a new thread if no other waits for it.
-    fn pass_on(self: &Arc<Server>, mut turn: MutexGuard<u32>, listener: &Arc<Listener>) {
-        *turn = 0;
+    fn pass_on(self: &Arc<Server>, mut turn: MutexGuard<Duration>, listener: &Arc<Listener>) {
+        *turn = Duration::ZERO;
         drop(turn);
         if listener.idle.fetch_sub(1, SeqCst) == 1 {
             // If that fails, this thread takes the turn again when it has served.
@@ -189,14 +188,18 @@ impl Server {
         stream: Arc<TcpStream>,
         peer: SocketAddr,
         listener: &Arc<Listener>,
-        turn: &mut Option<MutexGuard<u32>>,
+        turn: &mut Option<MutexGuard<Duration>>,
     ) {
         let deadline = Instant::now() + self.timeout;
         let (number, policy) = self.enter();
-        let mut grace = turn.as_ref().map_or(false, |turn| **turn >= PROMPT_CLIENTS);
-        let outcome = connection::converse(&stream, deadline, &policy, &mut |end| {
-            if mem::take(&mut grace) {
-                return GRACE;
+        // Whole milliseconds, as poll waits: it may not last longer than was earned.
+        let earned = turn.as_ref().map_or(0, |turn| turn.subsec_millis());
+        let grace = Duration::from_millis(earned.into());
+        let mut in_grace: Option<Instant> = None;
+        let mut patience = |end| {
+            if in_grace.is_none() && !grace.is_zero() {
+                in_grace = Some(Instant::now());
+                return grace;
             }
             let waiting = (stream.clone(), end);
             self.state().waiting.insert(number, waiting);
@@ -204,9 +207,16 @@ impl Server {
                 self.pass_on(turn, listener);
             }
             self.timeout
-        });
+        };
+        let conversation = Conversation {
+            stream: &stream,
+            deadline,
+            patience: &mut patience,
+        };
+        let outcome = conversation.hold(&policy);
         if let Some(turn) = turn {
-            **turn = turn.saturating_add(1);
+            let waited = in_grace.map_or(Duration::ZERO, |since| since.elapsed());
+            **turn = (**turn + GRACE_EARNED).saturating_sub(waited).min(GRACE);
         }
         let waited = turn.is_none();
         let outcome = self.leave(number, outcome, waited);
