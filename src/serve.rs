@@ -30,11 +30,11 @@ const STACK_SIZE: usize = 64 * 1024;
 const MEMORY_RESERVE: usize = 1 << 20;
 
 /// The longest that a client may keep the turn waiting. The request of most comes right behind the
-/// connection, and to pass the turn on meanwhile costs an eighth more CPU than the answer.
+/// connection, and an answer costs an eighth more CPU if the turn is passed on meanwhile.
 const GRACE: Duration = Duration::from_millis(4);
 
-/// How much of it each client adds that was answered with the turn in hand. What one keeps the turn
-/// waiting is taken off again, so that slow clients hold up the others no more than this on average.
+/// How much of it each client adds that was served with the turn in hand. What one keeps the turn
+/// waiting is taken off again, so that slow clients hold up the others no longer than the rest earned.
 const GRACE_EARNED: Duration = Duration::from_micros(60);
 
 /// How long accepting pauses when something has run out and nobody can give way.
@@ -215,8 +215,8 @@ impl Server {
         };
         let outcome = conversation.hold(&policy);
         if let Some(turn) = turn {
-            let waited = in_grace.map_or(Duration::ZERO, |since| since.elapsed());
-            **turn = (**turn + GRACE_EARNED).saturating_sub(waited).min(GRACE);
+            let spent = in_grace.map_or(Duration::ZERO, |since| since.elapsed());
+            **turn = (**turn + GRACE_EARNED).saturating_sub(spent).min(GRACE);
         }
         let waited = turn.is_none();
         let outcome = self.leave(number, outcome, waited);

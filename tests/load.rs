@@ -5,8 +5,9 @@ mod common;
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Barrier, Mutex};
+use std::time::Duration;
 use std::{fs, thread};
 
 use common::{answer, ask, connect, have, read_all, skip, wait_until, Scratch, Server};
@@ -195,6 +196,37 @@ fn one_silent_client_among_prompt_ones_holds_up_nobody() {
     assert_eq!(server.counters()["open"], 3);
     drop(silent);
     assert_eq!(server.stop()["answered"], 301);
+}
+
+#[test]
+fn slow_clients_hold_up_nobody_for_long() {
+    let server = Server::start(&["-t", "60"]);
+    // All in the backlog when the server comes to it: many that earn grace, slow ones that each stay
+    // within the longest there is, and a player.
+    stop(&server);
+    let prompt: Vec<_> = (0..100).map(|_| connect(server.address)).collect();
+    let slow: Vec<_> = (0..100).map(|_| connect(server.address)).collect();
+    let player = connect(server.address);
+    for mut client in prompt.iter().chain([&player]) {
+        client.write_all(REQUEST).unwrap();
+    }
+    let slow_answered = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            read_all(&prompt[99]).unwrap();
+            for mut client in &slow {
+                // Slow is what they are meant to be.
+                thread::sleep(Duration::from_millis(2));
+                client.write_all(REQUEST).unwrap();
+                assert_eq!(read_all(client).unwrap(), answer());
+                slow_answered.fetch_add(1, SeqCst);
+            }
+        });
+        server.signal("CONT");
+        assert_eq!(read_all(&player).unwrap(), answer());
+        let before = slow_answered.load(SeqCst);
+        assert!(before < 50, "{} slow clients were waited for", before);
+    });
 }
 
 #[test]
