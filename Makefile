@@ -34,7 +34,7 @@ SETTINGS = $(RUSTC) $(RUSTFLAGS) $(MACHINE) $(VERSION) $(POLICY)
 
 all: $(BUILT)
 
-$(BUILT): $(wildcard src/*.rs) target/settings
+$(BUILT): $(wildcard src/*.rs src/*.ld) target/settings
 	FLASH_POLICY_FILE='$(POLICY)' CARGO_PKG_VERSION='$(VERSION)' $(RUSTC) --edition 2021 \
 	    --crate-name flash_policy_serv $(RUSTFLAGS) $(MACHINE) -o $@ src/main.rs
 
@@ -48,7 +48,7 @@ MUSL = $(subst -gnu,-musl,$(HOST))
 MUSL_INSTALLED = $(wildcard $(shell $(RUSTC) --print target-libdir --target $(MUSL)))
 static:
 	@$(MAKE) TARGET=$(or $(TARGET),$(if $(MUSL_INSTALLED),$(MUSL),$(HOST))) \
-	    RUSTFLAGS='$(RUSTFLAGS) -C target-feature=+crt-static'
+	    RUSTFLAGS='$(RUSTFLAGS) -C target-feature=+crt-static -C link-arg=-Wl,-T,src/static.ld'
 
 run: $(BUILT)
 	@printf '%s\n' "In another terminal: printf '<policy-file-request/>\0' | nc 127.0.0.1 8430"

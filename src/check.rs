@@ -2,7 +2,6 @@
 
 use crate::policy::MAX_SIZE;
 use crate::xml::{self, shown, Attribute, Event, Fault, Position};
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// More warnings than these are only counted.
@@ -77,10 +76,11 @@ impl Report {
     }
 
     /// The error and the warnings as `LINE:COLUMN: error|warning: TEXT`.
-    pub fn findings(&self) -> impl Iterator<Item = String> + '_ {
+    pub fn findings(&self) -> Vec<String> {
         let errors = self.error.iter().map(|fault| ("error", fault));
         let all = errors.chain(self.warnings.iter().map(|fault| ("warning", fault)));
         all.map(|(kind, (at, text))| format!("{}:{}: {}: {}", at.0, at.1, kind, text))
+            .collect()
     }
 }
 
@@ -111,7 +111,7 @@ struct Checker {
     left_out: usize,
     ports: Vec<u16>,
     /// The names of the known elements so far.
-    seen: BTreeSet<&'static str>,
+    seen: Vec<&'static str>,
     /// The master policy says `none`.
     forbidden: bool,
     /// What the current Silverlight `policy` has named so far.
@@ -181,7 +181,7 @@ impl Checker {
         }
         let root = root.unwrap_or_default();
         let silverlight = root.1 == "access-policy";
-        let uncontrolled = !silverlight && !self.seen.contains("site-control");
+        let uncontrolled = !silverlight && !self.seen.contains(&"site-control");
         let forbidden = self.forbidden && !self.report.grants.is_empty();
         self.rule(silverlight && !self.is_on(943), root, NOT_943);
         self.rule(uncontrolled && self.is_on(843), root, ALSO_ASKED);
@@ -203,9 +203,10 @@ impl Checker {
             self.rule(missing, (at, &format!("{}=\"{}\"", name, example)), MISSING);
             values.push(a.map(|a| (a.at, a.value.as_str())));
         }
-        let first = self.seen.insert(name);
+        let repeated = self.seen.contains(&name);
+        self.seen.push(name);
         match (name, values.as_slice()) {
-            ("site-control", _) if !first => self.rule(true, (at, ""), REPEATED),
+            ("site-control", _) if repeated => self.rule(true, (at, ""), REPEATED),
             ("site-control", [Some(permitted)]) => self.site_control(at, *permitted),
             ("allow-access-from", [Some(domain), Some(to_ports), secure]) => {
                 let secure = secure.unwrap_or((at, "false"));
@@ -229,7 +230,7 @@ impl Checker {
         let master = self.is_on(843);
         let elsewhere = self.ports.iter().any(|port| *port != 843);
         let known = ["all", "master-only", "none"].contains(&permitted.1);
-        let late = self.seen.contains("allow-access-from");
+        let late = self.seen.contains(&"allow-access-from");
         self.forbidden = master && permitted.1 == "none";
         self.rule(late, (at, ""), LATE);
         self.rule(elsewhere, (at, ""), ELSEWHERE);
@@ -345,13 +346,18 @@ fn port(text: &str) -> Option<u16> {
 }
 
 /// Ranges of ports in words, in order and joined where they touch; nothing for none.
-fn in_words(mut ranges: Vec<(u16, u16)>) -> String {
-    ranges.sort_unstable();
-    ranges.dedup_by(|next, range| {
-        let joined = next.0 <= range.1.saturating_add(1);
-        range.1 = if joined { range.1.max(next.1) } else { range.1 };
-        joined
-    });
+fn in_words(given: Vec<(u16, u16)>) -> String {
+    let mut ranges: Vec<(u16, u16)> = Vec::new();
+    for mut new in given {
+        ranges.retain(|old| {
+            let apart = old.1.saturating_add(1) < new.0 || new.1.saturating_add(1) < old.0;
+            if !apart {
+                new = (old.0.min(new.0), old.1.max(new.1));
+            }
+            apart
+        });
+        ranges.insert(ranges.partition_point(|old| *old < new), new);
+    }
     let words = ranges.iter().map(|(first, last)| match first == last {
         true => first.to_string(),
         false => format!("{}-{}", first, last),

@@ -1,6 +1,5 @@
 //! One conversation with one client: its request, the answer, the end.
 
-use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
 use std::os::raw::c_short;
@@ -17,7 +16,7 @@ pub const REQUEST: &[u8] = b"<policy-file-request/>";
 /// What clients send after the request is read up to so many bytes, to end without a reset.
 const DRAIN_LIMIT: usize = 65_536;
 
-/// How a connection ended, and the counter that it adds to.
+/// How a connection ended.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Outcome {
     /// The policy file was sent.
@@ -32,17 +31,8 @@ pub enum Outcome {
     Failed,
 }
 
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Outcome::Answered => "answered",
-            Outcome::Refused => "refused",
-            Outcome::TimedOut => "timed-out",
-            Outcome::Evicted => "evicted",
-            Outcome::Failed => "failed",
-        })
-    }
-}
+/// What counters and log call the outcomes, in their order: `outcome as usize` is always inside.
+pub const OUTCOMES: [&str; 5] = ["answered", "refused", "timed-out", "evicted", "failed"];
 
 /// What the bytes received so far amount to.
 #[derive(Debug, PartialEq)]

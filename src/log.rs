@@ -6,7 +6,7 @@ use std::os::unix::io::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::connection::Outcome;
+use crate::connection::{Outcome, OUTCOMES};
 use crate::sys;
 
 static SILENT: AtomicBool = AtomicBool::new(false);
@@ -26,7 +26,7 @@ pub fn connection(peer: SocketAddr, outcome: Outcome) {
         IpAddr::V4(_) => None,
     };
     let peer = ip4.map_or(peer, |ip4| SocketAddr::from((ip4, peer.port())));
-    line(&format!("{} {}", peer, outcome));
+    line(&format!("{} {}", peer, OUTCOMES[outcome as usize]));
 }
 
 /// Writes `flash-policy-serv: EVENT` and a newline in one piece. A line that standard error does not
@@ -40,12 +40,15 @@ pub fn line(event: &str) {
     }
 }
 
-/// `text` with its control characters escaped, so that it stays on its line and does nothing to a
+/// `text` with what does not print escaped, so that it stays on its line and does nothing to a
 /// terminal.
 pub fn harmless(text: &str) -> String {
-    let escape = |c: char| match c.is_control() {
-        true => c.escape_default().collect(),
-        false => c.to_string(),
-    };
-    text.chars().map(escape).collect()
+    let mut harmless = String::new();
+    for c in text.chars() {
+        match c {
+            '\'' | '"' | '\\' => harmless.push(c),
+            _ => harmless.extend(c.escape_debug()),
+        }
+    }
+    harmless
 }

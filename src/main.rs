@@ -47,7 +47,7 @@ fn main() {
             1
         }),
         // What monitoring expects of a plugin that was called in a wrong way.
-        Err(e) if probing => 3.max(print(&format!("POLICY UNKNOWN - {}\n", e))),
+        Err(e) if probing => 3.max(print(&[format!("POLICY UNKNOWN - {}", e)])),
         Err(e) => {
             log::line(&e);
             2
@@ -61,16 +61,16 @@ fn main() {
 fn run(options: &Options) -> Result<i32, String> {
     match options.task {
         Task::Help => Ok(print(&options::help())),
-        Task::Version => Ok(print(concat!(
+        Task::Version => Ok(print(&[concat!(
             "flash-policy-serv ",
-            env!("CARGO_PKG_VERSION"),
-            "\n"
-        ))),
+            env!("CARGO_PKG_VERSION")
+        )
+        .into()])),
         Task::Check => check(options),
         Task::Probe(address) => {
             let timeout = options.timeout.unwrap_or(PROBE_TIMEOUT);
-            let (status, text) = probe::probe(address, timeout, options.verbose);
-            Ok(status.max(print(&text)))
+            let (status, lines) = probe::probe(address, timeout, options.verbose);
+            Ok(status.max(print(&lines)))
         }
         Task::Serve | Task::ServeStdin => serve(options),
     }
@@ -78,19 +78,13 @@ fn run(options: &Options) -> Result<i32, String> {
 
 /// Prints the findings and grants of a policy file; the exit status is 1 with an error.
 fn check(options: &Options) -> Result<i32, String> {
-    let file = options.policy.display().to_string();
     let (_, report) = policy::check_file(&options.policy, &options.ports())?;
-    let grants = report.grants.iter().map(|grant| format!(" {}", grant));
-    let lines = report
-        .findings()
-        .chain(grants)
-        .map(|line| format!("{}:{}", file, line));
-    let status = print(
-        &lines
-            .map(|line| log::harmless(&line) + "\n")
-            .collect::<String>(),
-    );
-    Ok(status.max(i32::from(report.error.is_some())))
+    let mut lines = report.findings();
+    lines.extend(report.grants.iter().map(|grant| format!(" {}", grant)));
+    for line in &mut lines {
+        *line = format!("{}:{}", options.policy.display(), line);
+    }
+    Ok(print(&lines).max(i32::from(report.error.is_some())))
 }
 
 fn serve(options: &Options) -> Result<i32, String> {
@@ -171,6 +165,10 @@ fn serve(options: &Options) -> Result<i32, String> {
 }
 
 /// Writes to standard output, and returns the exit status.
-fn print(text: &str) -> i32 {
+fn print(lines: &[String]) -> i32 {
+    let mut text = String::new();
+    for line in lines {
+        text += &(log::harmless(line) + "\n");
+    }
     i32::from(std::io::stdout().write_all(text.as_bytes()).is_err())
 }

@@ -49,9 +49,10 @@ SIGHUP reads the policy file again, SIGUSR1 writes the counters, SIGTERM stops.
 Exit status: 0 stopped as asked, 1 could not do it, 2 usage.
 ";
 
-/// What `--help` prints.
-pub fn help() -> String {
-    HELP.replace("@POLICY@", POLICY_FILE)
+/// The lines that `--help` prints.
+pub fn help() -> Vec<String> {
+    let line = |line: &str| line.replace("@POLICY@", POLICY_FILE);
+    HELP.lines().map(line).collect()
 }
 
 /// An address to listen on or to ask.

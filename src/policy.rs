@@ -11,6 +11,7 @@ use crate::log;
 /// is served.
 pub const MAX_SIZE: usize = 20_480;
 
+#[derive(Default)]
 pub struct Policy {
     answer: Vec<u8>,
 }
@@ -20,12 +21,12 @@ impl Policy {
     /// is one line that begins with the file's name.
     pub fn read(path: &Path, ports: &[u16]) -> Result<Policy, String> {
         let (mut answer, report) = check_file(path, ports)?;
-        let findings = report
-            .findings()
-            .map(|f| format!("{}:{}", path.display(), f));
-        match report.error {
-            Some(_) => return Err(findings.take(1).collect()),
-            None => findings.for_each(|warning| log::line(&warning)),
+        for finding in report.findings() {
+            let line = format!("{}:{}", path.display(), finding);
+            match report.error {
+                Some(_) => return Err(line),
+                None => log::line(&line),
+            }
         }
         answer.push(0);
         Ok(Policy { answer })

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::check::{self, Report};
 use crate::connection::{Conversation, REQUEST};
-use crate::log;
 use crate::policy::MAX_SIZE;
+use crate::xml::Fault;
 
 /// A slower answer is a warning.
 const SLOW: Duration = Duration::from_secs(1);
@@ -19,46 +19,31 @@ struct Answer {
     pieces: usize,
     /// From the start of connecting to the last byte.
     time: Duration,
-    end: End,
+    /// What was wrong with the end of the connection, if anything.
+    end: &'static str,
 }
 
-enum End {
-    Clean,
-    Reset,
-    /// The connection was still open when the time was up.
-    None,
-}
-
-/// Asks the server at `address`. Returns the exit status and the text that monitoring plugins are
+/// Asks the server at `address`. Returns the exit status and the lines that monitoring plugins are
 /// to give: 0 OK, 1 WARNING, 2 CRITICAL; one line, and with `verbose` every finding and the policy.
-pub fn probe(address: SocketAddr, timeout: Duration, verbose: bool) -> (i32, String) {
+pub fn probe(address: SocketAddr, timeout: Duration, verbose: bool) -> (i32, Vec<String>) {
     let answer = match ask(address, timeout) {
         Ok(answer) => answer,
-        Err(e) => return (2, format!("POLICY CRITICAL - {}: {}\n", address, e)),
+        Err(e) => return (2, vec![format!("POLICY CRITICAL - {}: {}", address, e)]),
     };
     let mut parts = answer.bytes.splitn(2, |byte| *byte == 0);
     let policy = parts.next().unwrap_or_default();
     let after_nul = parts.next();
     let report = check::check(policy, &[address.port()]);
+    let concerns = concerns(&answer, after_nul, &report);
 
-    let (status, verdict) = match (&report.error, concerns(&answer, after_nul, &report)) {
-        (Some((at, text)), _) => (
-            2,
-            format!(
-                "CRITICAL - no policy, line {} column {}: {}",
-                at.0, at.1, text
-            ),
-        ),
-        (None, concerns) if concerns.is_empty() => (0, "OK".to_owned()),
-        (None, concerns) => (1, format!("WARNING - {}", concerns.join(", "))),
+    let (status, verdict) = match &report.error {
+        Some(fault) => (2, format!("CRITICAL - no policy, {}", placed(fault))),
+        None if concerns.is_empty() => (0, "OK".to_owned()),
+        None => (1, format!("WARNING - {}", concerns.join(", "))),
     };
     let size = answer.bytes.len();
-    let nul = if after_nul.is_some() {
-        "ends with NUL"
-    } else {
-        "no NUL"
-    };
-    let micros = answer.time.as_micros();
+    let nul = after_nul.map_or("no NUL", |_| "ends with NUL");
+    let micros = answer.time.as_micros() as u64;
     let summary = format!(
         "POLICY {} - {} bytes in {}.{} ms, {}, {}",
         verdict,
@@ -69,91 +54,83 @@ pub fn probe(address: SocketAddr, timeout: Duration, verbose: bool) -> (i32, Str
         report.grants.join(", "),
     );
     // A bar begins the performance data, so there must be no other.
-    let mut text = format!(
-        "{} | time={}.{:06}s;{};{};0 size={}B\n",
+    let mut lines = vec![format!(
+        "{} | time={}.{:06}s;{};{};0 size={}B",
         summary.replace('|', "/"),
         micros / 1_000_000,
         micros % 1_000_000,
         SLOW.as_secs(),
         timeout.as_secs(),
         size,
-    );
+    )];
     if verbose {
         let policy = String::from_utf8_lossy(policy);
-        for line in report.findings().chain(policy.lines().map(str::to_owned)) {
-            text.push_str(&log::harmless(&line));
-            text.push('\n');
-        }
+        lines.extend(report.findings());
+        lines.extend(policy.lines().map(str::to_owned));
     }
-    (status, text)
+    (status, lines)
 }
 
 /// Why some player may not be content with a policy that is none the less one.
 fn concerns(answer: &Answer, after_nul: Option<&[u8]>, report: &Report) -> Vec<String> {
-    let mut concerns = Vec::new();
-    let mut concern = |is: bool, text: &str| concerns.extend(Some(text.to_owned()).filter(|_| is));
-    concern(answer.time > SLOW, "slow");
-    concern(after_nul.is_none(), "no NUL at its end");
-    concern(
-        after_nul.map_or(false, |rest| !rest.is_empty()),
-        "bytes after its NUL",
-    );
-    concern(
-        answer.pieces > 1,
-        &format!("came in {} pieces", answer.pieces),
-    );
-    concern(
-        matches!(answer.end, End::Reset),
-        "reset instead of a clean end",
-    );
-    concern(matches!(answer.end, End::None), "connection left open");
-    for ((line, column), text) in report.stumbles() {
-        concern(true, &format!("line {} column {}: {}", line, column, text));
-    }
-    concerns
+    let pieces = format!("came in {} pieces", answer.pieces);
+    let concerns = [
+        (answer.time > SLOW, "slow"),
+        (after_nul.is_none(), "no NUL at its end"),
+        (after_nul.map_or(0, <[u8]>::len) > 0, "bytes after its NUL"),
+        (answer.pieces > 1, &pieces),
+        (!answer.end.is_empty(), answer.end),
+    ];
+    let concerns = concerns.iter().filter(|(is, _)| *is);
+    let concerns = concerns.map(|(_, text)| text.to_string());
+    concerns.chain(report.stumbles().map(placed)).collect()
+}
+
+/// A fault and its place.
+fn placed(((line, column), text): &Fault) -> String {
+    format!("line {} column {}: {}", line, column, text)
 }
 
 /// Sends the request and reads to the end, for `timeout` at the most.
 fn ask(address: SocketAddr, timeout: Duration) -> Result<Answer, String> {
     let start = Instant::now();
-    let deadline = start + timeout;
     let stream = TcpStream::connect_timeout(&address, timeout).map_err(|e| e.to_string())?;
     let mut conversation = Conversation {
         stream: &stream,
-        deadline,
+        deadline: start + timeout,
         patience: &mut |_| timeout,
     };
     let request = [REQUEST, b"\0"].concat();
     conversation.write(&request).map_err(|e| e.to_string())?;
 
-    let mut answer = Answer {
-        bytes: Vec::new(),
-        pieces: 0,
-        time: Duration::ZERO,
-        end: End::None,
-    };
+    let mut bytes = Vec::new();
+    let mut pieces = 0;
+    let mut time = Duration::ZERO;
     let mut buffer = [0; MAX_SIZE + 1];
-    loop {
+    let end = loop {
         match conversation.read(&mut buffer) {
-            Ok(0) => answer.end = End::Clean,
+            Ok(0) if bytes.is_empty() => return Err("closed without an answer".into()),
+            Ok(0) => break "",
             Ok(length) => {
-                answer.bytes.extend(buffer.iter().take(length));
-                answer.pieces += 1;
-                answer.time = start.elapsed();
-                if answer.bytes.len() > buffer.len() {
-                    return Err(format!("an answer of more than {} bytes", MAX_SIZE));
-                }
-                continue;
+                bytes.extend(buffer.iter().take(length));
+                pieces += 1;
+                time = start.elapsed();
             }
-            Err(e) if e.kind() == ErrorKind::TimedOut => {}
-            Err(_) => answer.end = End::Reset,
+            Err(e) => match (e.kind() == ErrorKind::TimedOut, bytes.is_empty()) {
+                (true, true) => return Err(format!("no answer in {} s", timeout.as_secs())),
+                (true, false) => break "connection left open",
+                (false, true) => return Err("reset without an answer".into()),
+                (false, false) => break "reset instead of a clean end",
+            },
         }
-        break;
-    }
-    match (answer.bytes.is_empty(), &answer.end) {
-        (false, _) => Ok(answer),
-        (true, End::Clean) => Err("closed without an answer".to_owned()),
-        (true, End::Reset) => Err("reset without an answer".to_owned()),
-        (true, End::None) => Err(format!("no answer in {} s", timeout.as_secs())),
-    }
+        if bytes.len() > buffer.len() {
+            return Err(format!("an answer of more than {} bytes", MAX_SIZE));
+        }
+    };
+    Ok(Answer {
+        bytes,
+        pieces,
+        time,
+        end,
+    })
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::connection::{Conversation, Outcome};
+use crate::connection::{Conversation, Outcome, OUTCOMES};
 use crate::listeners::Listener;
 use crate::log;
 use crate::policy::Policy;
@@ -60,6 +60,7 @@ pub struct Server {
 /// A connection and what ends its waiting.
 type Waiting = (Arc<TcpStream>, Shutdown);
 
+#[derive(Default)]
 struct State {
     policy: Arc<Policy>,
     /// The connections whose client keeps a thread waiting, by the order in which they came. One
@@ -67,18 +68,9 @@ struct State {
     waiting: BTreeMap<u64, Waiting>,
     threads: usize,
     last_shortage: Option<Instant>,
-    counters: Counters,
-}
-
-/// What SIGUSR1 shows.
-#[derive(Default)]
-struct Counters {
     accepted: u64,
-    answered: u64,
-    refused: u64,
-    timed_out: u64,
-    evicted: u64,
-    failed: u64,
+    /// How many connections ended with each outcome.
+    ended: [u64; OUTCOMES.len()],
     reloads: u64,
 }
 
@@ -94,10 +86,7 @@ impl Server {
     ) -> Result<Arc<Server>, String> {
         let state = State {
             policy: Arc::new(policy),
-            waiting: BTreeMap::new(),
-            threads: 0,
-            last_shortage: None,
-            counters: Counters::default(),
+            ..State::default()
         };
         let server = Arc::new(Server {
             timeout,
@@ -229,10 +218,10 @@ impl Server {
     /// be wait already, the first of them gives way.
     fn enter(&self) -> (u64, Arc<Policy>) {
         let mut state = self.state();
-        state.counters.accepted += 1;
+        state.accepted += 1;
         let too_many = state.waiting.len() >= self.max_connections;
         let oldest = if too_many { state.take_oldest() } else { None };
-        let entered = (state.counters.accepted, state.policy.clone());
+        let entered = (state.accepted, state.policy.clone());
         drop(state);
         give_way(oldest);
         entered
@@ -242,19 +231,11 @@ impl Server {
     fn leave(&self, number: u64, outcome: Outcome, waited: bool) -> Outcome {
         let mut state = self.state();
         let gave_way = waited && state.waiting.remove(&number).is_none();
-        let outcome = match outcome {
-            Outcome::Answered => Outcome::Answered,
-            _ if gave_way => Outcome::Evicted,
-            other => other,
+        let outcome = match gave_way && outcome != Outcome::Answered {
+            true => Outcome::Evicted,
+            false => outcome,
         };
-        let counters = &mut state.counters;
-        *match outcome {
-            Outcome::Answered => &mut counters.answered,
-            Outcome::Refused => &mut counters.refused,
-            Outcome::TimedOut => &mut counters.timed_out,
-            Outcome::Evicted => &mut counters.evicted,
-            Outcome::Failed => &mut counters.failed,
-        } += 1;
+        state.ended[outcome as usize] += 1;
         outcome
     }
 
@@ -279,27 +260,19 @@ impl Server {
     pub fn reload(&self, policy: Policy) {
         let mut state = self.state();
         state.policy = Arc::new(policy);
-        state.counters.reloads += 1;
+        state.reloads += 1;
     }
 
     /// The counters since the start, in one line.
     pub fn counters(&self) -> String {
-        let counted = &self.state().counters;
-        let ended = [
-            counted.answered,
-            counted.refused,
-            counted.timed_out,
-            counted.evicted,
-            counted.failed,
-        ];
-        let [answered, refused, timed_out, evicted, failed] = ended;
-        let open = counted.accepted - ended.iter().sum::<u64>();
+        let state = self.state();
+        let mut line = String::new();
+        for (name, count) in OUTCOMES.iter().zip(state.ended) {
+            line += &format!("{}={} ", name, count);
+        }
+        let open = state.accepted - state.ended.iter().sum::<u64>();
         let uptime = self.started.elapsed().as_secs();
-        format!(
-            "answered={answered} refused={refused} timed-out={timed_out} evicted={evicted} \
-             failed={failed} open={open} reloads={} uptime={uptime}",
-            counted.reloads
-        )
+        line + &format!("open={} reloads={} uptime={}", open, state.reloads, uptime)
     }
 
     /// Accepts no more, and returns when what is under way has come to its end or its deadline.

@@ -150,7 +150,7 @@ pub fn is_ready(fd: RawFd, events: c_short, timeout: Duration) -> bool {
         revents: 0,
     };
     // Rounded up, so that it is over when poll says so.
-    let milliseconds = (timeout.as_micros() + 999) / 1000;
+    let milliseconds = (timeout + Duration::from_nanos(999_999)).as_millis();
     // SAFETY: `entry` is the one element that the count promises, and outlives the call.
     unsafe { poll(&mut entry, 1, milliseconds as c_int) == 1 }
 }

@@ -1,9 +1,9 @@
 //! A small, strict reader of XML 1.0 in UTF-8: is a file well-formed, and if not, where not?
 //!
 //! The DOCTYPE is skipped: the only entities are the five standard ones and character references.
-//! No recursion; time and memory in proportion to the file, whatever it holds.
+//! No recursion; memory in proportion to the file, whatever it holds.
 
-use std::collections::BTreeSet;
+use crate::log;
 
 const BLANKS: &[char] = &[' ', '\t', '\r', '\n'];
 
@@ -31,9 +31,10 @@ pub enum Event<'a> {
 
 /// Text from the file fit for a message: on one line, printable, at most 60 characters of it.
 pub fn shown(text: &str) -> String {
-    let shown: String = text.chars().take(60).flat_map(char::escape_debug).collect();
-    let more = text.chars().nth(60).map_or("", |_| "...");
-    shown.replace("\\'", "'").replace("\\\"", "\"") + more
+    match text.char_indices().nth(60) {
+        Some((end, _)) => log::harmless(text.get(..end).unwrap_or(text)) + "...",
+        None => log::harmless(text),
+    }
 }
 
 /// Reads a whole file: its events in order, each with its place.
@@ -122,12 +123,11 @@ struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// The attributes of a tag.
     fn attributes(&mut self) -> Result<Vec<Attribute<'a>>, Fault> {
-        let mut attributes = Vec::new();
-        let mut names = BTreeSet::new();
+        let mut attributes: Vec<Attribute> = Vec::new();
         while self.blanks() && !self.rest.starts_with(&['/', '>', '?'][..]) {
             let at = self.at;
             let name = self.name()?;
-            if !names.insert(name) {
+            if attributes.iter().any(|a| a.name == name) {
                 return Err((at, format!("a second {}: remove one", shown(name))));
             }
             self.blanks();
