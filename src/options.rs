@@ -63,24 +63,6 @@ pub enum Address {
     At(SocketAddr),
 }
 
-impl FromStr for Address {
-    type Err = ();
-
-    /// `PORT`, `IP`, `IP:PORT` or `[IP6]:PORT`. Literals only: no name is ever looked up.
-    fn from_str(text: &str) -> Result<Address, ()> {
-        let at = |ip| Address::At(SocketAddr::new(ip, POLICY_PORT));
-        let bracketed = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
-        if let Some(ip6) = bracketed {
-            return ip6.parse().map(|ip| at(IpAddr::V6(ip))).map_err(|_| ());
-        }
-        number(text, 0, u16::MAX)
-            .map(Address::Everywhere)
-            .or_else(|| text.parse().map(at).ok())
-            .or_else(|| text.parse().map(Address::At).ok())
-            .ok_or(())
-    }
-}
-
 /// What the program is asked to do.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Task {
@@ -240,9 +222,19 @@ where
     })
 }
 
+/// `PORT`, `IP`, `IP:PORT` or `[IP6]:PORT`. Literals only: no name is ever looked up.
 fn address(name: &str, value: &OsStr) -> Result<Address, String> {
-    let address = value.to_str().unwrap_or_default().parse();
-    address.map_err(|()| {
+    let text = value.to_str().unwrap_or_default();
+    let at = |ip| Address::At(SocketAddr::new(ip, POLICY_PORT));
+    let bracketed = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
+    let address = match bracketed {
+        Some(ip6) => ip6.parse().map(|ip| at(IpAddr::V6(ip))).ok(),
+        None => number(text, 0, u16::MAX)
+            .map(Address::Everywhere)
+            .or_else(|| text.parse().map(at).ok())
+            .or_else(|| text.parse().map(Address::At).ok()),
+    };
+    address.ok_or_else(|| {
         format!(
             "{} {:?}: must be PORT, IP, IP:PORT or [IP6]:PORT, no name, and PORT at most 65535",
             name, value

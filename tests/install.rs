@@ -201,23 +201,24 @@ fn install_refuses_what_was_not_built_for_the_place() {
         .is_file());
 }
 
+/// Builds in a folder of that name by a script, and returns the program.
+fn build_by(scratch: &Scratch, folder: &str, shell: &[&str], script: &str) -> Vec<u8> {
+    let source = source(scratch, folder);
+    let mut make = Command::new(shell[0]);
+    make.args(&shell[1..]).args(["-euc", script]);
+    make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+    let output = make.current_dir(&source).output().unwrap();
+    assert!(output.status.success(), "{:?}", output);
+    fs::read(source.join("target/flash-policy-serv")).unwrap()
+}
+
 #[test]
 fn two_builds_are_the_same_bytes() {
     let scratch = Scratch::new();
-    let build = |name: &str, day: &str, zone: &str| {
-        let source = source(&scratch, name);
+    let build = |folder: &str, day: &str, zone: &str| {
         let age = format!("find . -type f -exec touch -d {} {{}} +", day);
-        let mut make = Command::new("sh");
-        make.args(["-euc", &format!("{}; make", age)])
-            .current_dir(&source)
-            .env("TZ", zone);
-        let output = make
-            .env_remove("MAKEFLAGS")
-            .env_remove("MAKELEVEL")
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{:?}", output);
-        fs::read(source.join("target/flash-policy-serv")).unwrap()
+        let script = format!("{}; TZ={} make", age, zone);
+        build_by(&scratch, folder, &["sh"], &script)
     };
     let first = build("here", "2024-02-29", "UTC");
     let second = build("elsewhere/in another folder", "2019-07-01", "Asia/Tokyo");
@@ -226,6 +227,22 @@ fn two_builds_are_the_same_bytes() {
     let folder = scratch.path("here");
     let folder = text(&folder).as_bytes();
     assert!(!first.windows(folder.len()).any(|bytes| bytes == folder));
+}
+
+#[test]
+fn two_builds_on_different_days_are_the_same_bytes() {
+    if !have("faketime") || !Path::new("/usr/bin/rustc").exists() {
+        return skip("needs faketime and Debian's rustc; that of rustup hangs under faketime");
+    }
+    let scratch = Scratch::new();
+    let build = |day: &str| {
+        let script = format!("make RUSTC=/usr/bin/rustc; test $(date +%F) = {}", day);
+        build_by(&scratch, day, &["faketime", day, "sh"], &script)
+    };
+    assert!(
+        build("2024-02-29") == build("2031-07-01"),
+        "the builds differ"
+    );
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn main() {
     after_floods(&extent);
     idle(&extent);
     start(&extent);
-    sizes();
+    binaries();
 }
 
 /// Starts clients with a task; see `clients::run`.
@@ -331,21 +331,49 @@ fn start(extent: &Extent) {
     );
 }
 
-fn sizes() {
+/// The size of each binary that was built, and its memory while idle: with few other programs beside
+/// it, and with 20 that share the C library, as on most machines.
+fn binaries() {
     println!(
-        "binary, shared libc: {} bytes",
-        fs::metadata(BIN).unwrap().len()
+        "\n{:<50}{:>8}{:>10}{:>17}{:>14}",
+        "", "libc", "bytes", "proportional KB", "beside 20"
     );
-    // Those of `cargo build --release --target ...` stand beside: target/TARGET/release/.
     let target = Path::new(BIN).ancestors().nth(2).unwrap();
+    // What `make` or `make static` built last, and `cargo build --release --target ...`.
+    let mut binaries = vec![BIN.into(), target.join("flash-policy-serv")];
     for folder in fs::read_dir(target).unwrap().flatten() {
-        let other = folder.path().join("release/flash-policy-serv");
-        if let Ok(metadata) = fs::metadata(other) {
-            println!(
-                "binary, {}: {} bytes",
-                folder.file_name().to_string_lossy(),
-                metadata.len()
-            );
+        binaries.push(folder.path().join("release/flash-policy-serv"));
+    }
+    for binary in binaries.iter().filter(|binary| binary.is_file()) {
+        let mut command = Command::new(binary);
+        let server = Server::spawn(command.args(["-l", "127.0.0.1:0", "-f", POLICY]));
+        let proportional = || figure(server.pid(), "smaps_rollup", "Pss");
+        let few = proportional();
+        let sleep = |_| Command::new("sleep").arg("60").spawn().unwrap();
+        let mut others: Vec<_> = (0..20).map(sleep).collect();
+        common::wait_until("they sleep", || {
+            let stat = |other: &Child| fs::read_to_string(format!("/proc/{}/stat", other.id()));
+            others
+                .iter()
+                .all(|other| stat(other).unwrap().contains(") S "))
+        });
+        let many = proportional();
+        for other in &mut others {
+            other.kill().unwrap();
+            other.wait().unwrap();
         }
+        let maps = fs::read_to_string(format!("/proc/{}/maps", server.pid())).unwrap();
+        println!(
+            "{:<50}{:>8}{:>10}{:>17}{:>14}",
+            binary.strip_prefix(target).unwrap().display(),
+            if maps.contains(".so") {
+                "shared"
+            } else {
+                "static"
+            },
+            fs::metadata(binary).unwrap().len(),
+            few,
+            many
+        );
     }
 }
