@@ -5,8 +5,10 @@ mod common;
 use common::*;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::raw::c_int;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 /// Long enough for the server to have read what was sent before; only makes a test more searching.
 const GAP: Duration = Duration::from_millis(20);
@@ -211,6 +213,55 @@ fn endless_talker_is_cut_off() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(server.stop()["answered"], 1);
+}
+
+/// In a network of its own, where no socket's buffer holds a large policy.
+#[test]
+fn clients_that_do_not_read_time_out_or_give_way() {
+    extern "C" {
+        fn unshare(flags: c_int) -> c_int;
+    }
+    const CLONE_NEWNET: c_int = 0x4000_0000;
+    if !is_root() || !have("ip") {
+        return skip("needs root and ip to make a network namespace");
+    }
+    let scratch = Scratch::new();
+    let policy = scratch.file("large.xml", padded(20_480));
+    let answer = [fs::read(&policy).unwrap(), vec![0]].concat();
+    let in_namespace = move || {
+        // SAFETY: it takes a number, and means this thread and what it starts.
+        assert_eq!(unsafe { unshare(CLONE_NEWNET) }, 0);
+        let mut ip = Command::new("ip");
+        let ip = ip.args(["link", "set", "lo", "mtu", "1500", "up"]);
+        assert!(ip.status().unwrap().success());
+        for buffer in ["tcp_wmem", "tcp_rmem"] {
+            fs::write(format!("/proc/sys/net/ipv4/{}", buffer), "4096 4096 4096").unwrap();
+        }
+        let ask_and_not_read = |server: &Server| {
+            let mut stream = connect(server.address);
+            stream.write_all(REQUEST).unwrap();
+            stream
+        };
+
+        let mut server = Server::start(&["-f", &policy, "-t", "1"]);
+        server.expect("1400 bytes");
+        let stuck = ask_and_not_read(&server);
+        server.wait_for_counter("timed-out", 1);
+        assert!(read_all(&stuck).map_or(true, |read| read.len() < answer.len()));
+        assert_eq!(ask(server.address, REQUEST).unwrap(), answer);
+        server.stop();
+
+        let mut server = Server::start(&["-f", &policy, "-t", "60", "-c", "2"]);
+        server.expect("1400 bytes");
+        let stuck: Vec<_> = (0..2).map(|_| ask_and_not_read(&server)).collect();
+        wait_until("both are waited for", || server.count("task") > 3);
+        // It is waited for too, and takes the place of the first.
+        assert_eq!(ask(server.address, REQUEST).unwrap(), answer);
+        server.wait_for_counter("evicted", 1);
+        assert_eq!(read_all(&stuck[1]).unwrap(), answer);
+        assert_eq!(server.stop()["answered"], 2);
+    };
+    thread::spawn(in_namespace).join().unwrap();
 }
 
 #[test]
