@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -179,15 +180,14 @@ impl Server {
         listener: &Arc<Listener>,
         turn: &mut Option<MutexGuard<Duration>>,
     ) {
-        let deadline = Instant::now() + self.timeout;
+        let accepted = Instant::now();
         let (number, policy) = self.enter();
         // Whole milliseconds, as poll waits: it may not last longer than was earned.
         let earned = turn.as_ref().map_or(0, |turn| turn.subsec_millis());
-        let grace = Duration::from_millis(earned.into());
-        let mut in_grace: Option<Instant> = None;
+        let mut grace = Duration::from_millis(earned.into());
         let mut patience = |end| {
-            if in_grace.is_none() && !grace.is_zero() {
-                in_grace = Some(Instant::now());
+            let grace = mem::take(&mut grace);
+            if !grace.is_zero() {
                 return grace;
             }
             let waiting = (stream.clone(), end);
@@ -199,13 +199,14 @@ impl Server {
         };
         let conversation = Conversation {
             stream: &stream,
-            deadline,
+            deadline: accepted + self.timeout,
             patience: &mut patience,
         };
         let outcome = conversation.hold(&policy);
         if let Some(turn) = turn {
-            let spent = in_grace.map_or(Duration::ZERO, |since| since.elapsed());
-            **turn = (**turn + GRACE_EARNED).saturating_sub(spent).min(GRACE);
+            **turn = (**turn + GRACE_EARNED)
+                .saturating_sub(accepted.elapsed())
+                .min(GRACE);
         }
         let waited = turn.is_none();
         let outcome = self.leave(number, outcome, waited);
@@ -278,15 +279,12 @@ impl Server {
     /// Accepts no more, and returns when what is under way has come to its end or its deadline.
     pub fn stop(&self, listeners: &[Arc<Listener>]) {
         self.stopping.store(true, SeqCst);
-        let deadline = Instant::now() + self.timeout + PAUSE;
-        while self.state().threads > 0 && Instant::now() < deadline {
-            for listener in listeners {
-                listener.stop();
-            }
-            let state = self.state();
-            let busy = |state: &mut State| state.threads > 0;
-            let _ = self.thread_ended.wait_timeout_while(state, PAUSE, busy);
-        }
+        listeners.iter().for_each(|listener| listener.stop());
+        let busy = |state: &mut State| state.threads > 0;
+        let longest = self.timeout + PAUSE;
+        let _ = self
+            .thread_ended
+            .wait_timeout_while(self.state(), longest, busy);
     }
 
     fn stopping(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use std::os::raw::{c_int, c_short, c_ulong, c_void};
+use std::os::raw::{c_int, c_short, c_ulong};
 use std::os::unix::io::{AsRawFd, RawFd};
 use std::ptr;
 use std::time::Duration;
@@ -18,8 +18,8 @@ const RLIMIT_NOFILE: c_int = if MIPS { 5 } else { 7 };
 const SOL_SOCKET: c_int = if MIPS { 0xffff } else { 1 };
 const SO_ACCEPTCONN: c_int = if MIPS { 0x1009 } else { 30 };
 const MSG_DONTWAIT: c_int = 0x40;
-const PROT_READ_WRITE: c_int = 3;
-const MAP_PRIVATE_ANONYMOUS: c_int = if MIPS { 0x802 } else { 0x22 };
+const READ_WRITE: c_int = 3;
+const PRIVATE_ANONYMOUS: c_int = if MIPS { 0x802 } else { 0x22 };
 const SHUT_RD: c_int = 0;
 const MIPS: bool = cfg!(any(target_arch = "mips", target_arch = "mips64"));
 
@@ -29,14 +29,11 @@ pub const POLLOUT: c_short = 4;
 
 /// As large as the `sigset_t` of glibc and musl (1024 bits); only the C library looks inside.
 #[repr(C)]
-pub struct SignalSet([c_ulong; 1024 / c_ulong::BITS as usize]);
+pub struct SignalSet([u64; 16]);
 
+/// `struct pollfd`: the descriptor, what to wait for, what it is ready for.
 #[repr(C)]
-struct PollFd {
-    fd: c_int,
-    events: c_short,
-    revents: c_short,
-}
+struct PollFd(c_int, c_short, c_short);
 
 /// `rlim_t` and `off_t`: 64 bits in musl, a word in the glibc functions that are named here.
 #[cfg(target_env = "musl")]
@@ -53,22 +50,14 @@ struct RLimit {
 extern "C" {
     fn listen(fd: c_int, backlog: c_int) -> c_int;
     fn shutdown(fd: c_int, how: c_int) -> c_int;
-    fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_int, size: *mut u32)
-        -> c_int;
-    fn recv(fd: c_int, buffer: *mut c_void, size: usize, flags: c_int) -> isize;
-    fn send(fd: c_int, bytes: *const c_void, size: usize, flags: c_int) -> isize;
+    fn getsockopt(fd: c_int, level: c_int, name: c_int, at: *mut c_int, size: *mut u32) -> c_int;
+    fn recv(fd: c_int, buffer: *mut u8, size: usize, flags: c_int) -> isize;
+    fn send(fd: c_int, bytes: *const u8, size: usize, flags: c_int) -> isize;
     fn poll(fds: *mut PollFd, count: c_ulong, timeout: c_int) -> c_int;
     fn getrlimit(resource: c_int, limit: *mut RLimit) -> c_int;
     fn setrlimit(resource: c_int, limit: *const RLimit) -> c_int;
-    fn mmap(
-        place: *mut c_void,
-        size: usize,
-        protection: c_int,
-        flags: c_int,
-        fd: c_int,
-        offset: Word,
-    ) -> *mut c_void;
-    fn munmap(start: *mut c_void, size: usize) -> c_int;
+    fn mmap(at: *mut u8, size: usize, prot: c_int, flags: c_int, fd: c_int, from: Word) -> *mut u8;
+    fn munmap(start: *mut u8, size: usize) -> c_int;
     fn sigemptyset(set: *mut SignalSet) -> c_int;
     fn sigaddset(set: *mut SignalSet, signal: c_int) -> c_int;
     fn pthread_sigmask(how: c_int, set: *const SignalSet, old: *mut SignalSet) -> c_int;
@@ -111,24 +100,16 @@ pub fn stop_listening(listener: &TcpListener) {
 
 /// Whether `socket` is one that accepts connections.
 pub fn is_listening(socket: &TcpStream) -> bool {
-    let (mut value, mut size) = (0, 4);
+    let (fd, mut value, mut size) = (socket.as_raw_fd(), 0, 4);
     // SAFETY: `value` has the four bytes that `size` promises, and both outlive the call.
-    let returned = unsafe {
-        getsockopt(
-            socket.as_raw_fd(),
-            SOL_SOCKET,
-            SO_ACCEPTCONN,
-            &mut value,
-            &mut size,
-        )
-    };
+    let returned = unsafe { getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &mut value, &mut size) };
     returned == 0 && value != 0
 }
 
 /// Reads what has arrived; 0 is the end. Where nothing has, the error is of kind `WouldBlock`: std
 /// would need a further call for each connection to have that.
 pub fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    let (fd, start) = (stream.as_raw_fd(), buffer.as_mut_ptr().cast());
+    let (fd, start) = (stream.as_raw_fd(), buffer.as_mut_ptr());
     // SAFETY: `start` has room for the length given, and both borrows outlive the call.
     length(unsafe { recv(fd, start, buffer.len(), MSG_DONTWAIT) })
 }
@@ -136,7 +117,7 @@ pub fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
 /// Writes as much as there is room for, and returns how much that was. Where there is none, the
 /// error is of kind `WouldBlock`. No signal comes of a broken connection: std ignores SIGPIPE.
 pub fn transmit(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    let (fd, start) = (stream.as_raw_fd(), bytes.as_ptr().cast());
+    let (fd, start) = (stream.as_raw_fd(), bytes.as_ptr());
     // SAFETY: `start` has the length given, and both borrows outlive the call.
     length(unsafe { send(fd, start, bytes.len(), MSG_DONTWAIT) })
 }
@@ -144,11 +125,7 @@ pub fn transmit(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
 /// Waits until `fd` is ready for `events`, at most for `timeout`, and returns whether it is. An end
 /// or an error makes it ready too; room for a write is room for 4096 bytes at least.
 pub fn is_ready(fd: RawFd, events: c_short, timeout: Duration) -> bool {
-    let mut entry = PollFd {
-        fd,
-        events,
-        revents: 0,
-    };
+    let mut entry = PollFd(fd, events, 0);
     // Rounded up, so that it is over when poll says so.
     let milliseconds = (timeout + Duration::from_nanos(999_999)).as_millis();
     // SAFETY: `entry` is the one element that the count promises, and outlives the call.
@@ -173,25 +150,18 @@ pub fn probe_memory(size: usize) -> io::Result<()> {
     // SAFETY: a new private mapping, at a place that the kernel chooses, overlaps nothing; nobody
     // has its address when it is taken back.
     unsafe {
-        let start = mmap(
-            ptr::null_mut(),
-            size,
-            PROT_READ_WRITE,
-            MAP_PRIVATE_ANONYMOUS,
-            -1,
-            0,
-        );
-        if start as isize == -1 {
-            return Err(io::Error::last_os_error());
+        let start = mmap(ptr::null_mut(), size, READ_WRITE, PRIVATE_ANONYMOUS, -1, 0);
+        match start as isize {
+            -1 => Err(io::Error::last_os_error()),
+            _ => done(munmap(start, size)),
         }
-        done(munmap(start, size))
     }
 }
 
 /// Keeps `signals` from this thread and those it starts from now on, for [`wait_for`] to take.
 /// Blocked signals wait even where they are ignored (nohup) and in process 1 of a container.
 pub fn block(signals: &[c_int]) -> SignalSet {
-    let mut set = SignalSet([0; 1024 / c_ulong::BITS as usize]);
+    let mut set = SignalSet([0; 16]);
     // SAFETY: `set` is large enough for the C library's type and is set up before it is used;
     // `pthread_sigmask` accepts a null pointer for the old set.
     unsafe {
