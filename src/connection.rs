@@ -34,32 +34,6 @@ pub enum Outcome {
 /// What counters and log call the outcomes, in their order: `outcome as usize` is always inside.
 pub const OUTCOMES: [&str; 5] = ["answered", "refused", "timed-out", "evicted", "failed"];
 
-/// What the bytes received so far amount to.
-#[derive(Debug, PartialEq)]
-pub enum Request {
-    Incomplete,
-    Wrong,
-    /// `nul`: it ends in NUL, and so must the answer. `more`: something followed or still may.
-    Complete {
-        nul: bool,
-        more: bool,
-    },
-}
-
-impl Request {
-    pub fn judge(received: &[u8]) -> Request {
-        let (nul, more) = match received.strip_prefix(REQUEST) {
-            Some([]) => (false, true),
-            Some([0]) => (true, false),
-            Some([0, ..]) => (true, true),
-            Some(_) => (false, true),
-            None if REQUEST.starts_with(received) => return Request::Incomplete,
-            None => return Request::Wrong,
-        };
-        Request::Complete { nul, more }
-    }
-}
-
 /// Reads and writes that are over when the deadline comes.
 pub struct Conversation<'a> {
     pub stream: &'a TcpStream,
@@ -85,17 +59,19 @@ impl Conversation<'_> {
         // so that they are closed without a reset too.
         let mut buffer = [0; 1024];
         let mut received = 0;
-        let (nul, more) = loop {
+        let after_request = loop {
             let length = self.read(&mut buffer[received..])?;
             received += length;
-            match Request::judge(&buffer[..received]) {
-                Request::Incomplete if length > 0 => {}
-                Request::Complete { nul, more } => break (nul, more),
-                _ => return Ok(Outcome::Refused),
+            match buffer[..received].strip_prefix(REQUEST) {
+                Some(after_request) => break after_request,
+                None if length > 0 && REQUEST.starts_with(&buffer[..received]) => {}
+                None => return Ok(Outcome::Refused),
             }
         };
-        self.write(policy.answer(nul))?;
-        if more {
+        // A NUL and no more is where a player's request ends.
+        let ended = after_request == b"\0";
+        self.write(policy.answer(after_request.starts_with(b"\0")))?;
+        if !ended {
             self.drain(&mut buffer);
         }
         Ok(Outcome::Answered)
@@ -121,7 +97,6 @@ impl Conversation<'_> {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     self.wait(sys::POLLIN, Shutdown::Read)?
                 }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 result => return result,
             }
         }
@@ -136,7 +111,6 @@ impl Conversation<'_> {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     self.wait(sys::POLLOUT, Shutdown::Both)?
                 }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }

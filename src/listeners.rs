@@ -1,5 +1,6 @@
 //! The sockets that are listened on: bound here, or handed over on standard input.
 
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::io::{AsFd, OwnedFd};
@@ -68,17 +69,18 @@ pub fn bind(addresses: &[Address], backlog: u16) -> Result<Vec<Listener>, String
 /// One IPv6 socket that takes IPv4 too; one of each where the system keeps them apart; IPv4 alone
 /// where there is no IPv6.
 fn bind_everywhere(port: u16, backlog: u16) -> Result<Vec<Listener>, String> {
-    let ip6 = match bind_one((Ipv6Addr::UNSPECIFIED, port).into(), backlog) {
-        Err(_) if TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_err() => None,
-        bound => Some(bound?),
-    };
-    let apart = std::fs::read("/proc/sys/net/ipv6/bindv6only").map_or(false, |b| b == b"1\n");
-    let port = ip6.as_ref().map_or(port, |ip6| ip6.address.port());
-    let ip4 = match ip6.is_none() || apart {
-        true => Some(bind_one((Ipv4Addr::UNSPECIFIED, port).into(), backlog)?),
-        false => None,
-    };
-    Ok(ip6.into_iter().chain(ip4).collect())
+    let mut listeners = Vec::new();
+    let mut ip4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    if TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok() {
+        let ip6 = bind_one((Ipv6Addr::UNSPECIFIED, port).into(), backlog)?;
+        ip4.set_port(ip6.address.port());
+        listeners.push(ip6);
+    }
+    let apart = fs::read("/proc/sys/net/ipv6/bindv6only").map_or(false, |b| b == b"1\n");
+    if listeners.is_empty() || apart {
+        listeners.push(bind_one(ip4, backlog)?);
+    }
+    Ok(listeners)
 }
 
 fn bind_one(address: SocketAddr, backlog: u16) -> Result<Listener, String> {

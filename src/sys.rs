@@ -107,7 +107,8 @@ pub fn is_listening(socket: &TcpStream) -> bool {
 }
 
 /// Reads what has arrived; 0 is the end. Where nothing has, the error is of kind `WouldBlock`: std
-/// would need a further call for each connection to have that.
+/// would need a further call for each connection to have that. As it never waits, no signal can
+/// interrupt it.
 pub fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     let (fd, start) = (stream.as_raw_fd(), buffer.as_mut_ptr());
     // SAFETY: `start` has room for the length given, and both borrows outlive the call.
@@ -115,7 +116,7 @@ pub fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Writes as much as there is room for, and returns how much that was. Where there is none, the
-/// error is of kind `WouldBlock`. No signal comes of a broken connection: std ignores SIGPIPE.
+/// error is of kind `WouldBlock`; this never waits either. No signal comes of a broken connection: std ignores SIGPIPE.
 pub fn transmit(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     let (fd, start) = (stream.as_raw_fd(), bytes.as_ptr());
     // SAFETY: `start` has the length given, and both borrows outlive the call.
