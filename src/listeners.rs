@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::io::{AsFd, OwnedFd};
 use std::sync::atomic::AtomicUsize;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::options::Address;
@@ -29,20 +29,20 @@ pub struct Listener {
 
 /// What there is to serve.
 pub enum Sockets {
-    Listeners(Vec<Listener>),
+    Listeners(Vec<Arc<Listener>>),
     /// One connection that somebody else has accepted, and its peer.
     Connection(TcpStream, SocketAddr),
 }
 
 impl Listener {
-    fn new(socket: TcpListener, shared: bool) -> io::Result<Listener> {
-        Ok(Listener {
+    fn new(socket: TcpListener, shared: bool) -> io::Result<Arc<Listener>> {
+        Ok(Arc::new(Listener {
             address: socket.local_addr()?,
             turn: Mutex::default(),
             idle: AtomicUsize::new(0),
             socket,
             shared,
-        })
+        }))
     }
 
     /// Ends the listening, so that a thread that waits in accept returns, unless the socket must live
@@ -55,7 +55,7 @@ impl Listener {
 }
 
 /// Listens on each of `addresses`. An error names the address and the reason.
-pub fn bind(addresses: &[Address], backlog: u16) -> Result<Vec<Listener>, String> {
+pub fn bind(addresses: &[Address], backlog: u16) -> Result<Vec<Arc<Listener>>, String> {
     let mut listeners = Vec::new();
     for address in addresses {
         match *address {
@@ -68,7 +68,7 @@ pub fn bind(addresses: &[Address], backlog: u16) -> Result<Vec<Listener>, String
 
 /// One IPv6 socket that takes IPv4 too; one of each where the system keeps them apart; IPv4 alone
 /// where there is no IPv6.
-fn bind_everywhere(port: u16, backlog: u16) -> Result<Vec<Listener>, String> {
+fn bind_everywhere(port: u16, backlog: u16) -> Result<Vec<Arc<Listener>>, String> {
     let mut listeners = Vec::new();
     let mut ip4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     if TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok() {
@@ -83,7 +83,7 @@ fn bind_everywhere(port: u16, backlog: u16) -> Result<Vec<Listener>, String> {
     Ok(listeners)
 }
 
-fn bind_one(address: SocketAddr, backlog: u16) -> Result<Listener, String> {
+fn bind_one(address: SocketAddr, backlog: u16) -> Result<Arc<Listener>, String> {
     let bound = TcpListener::bind(address).and_then(|socket| {
         sys::set_backlog(&socket, backlog)?;
         Listener::new(socket, false)

@@ -18,20 +18,16 @@ mod xml;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use connection::Conversation;
 use listeners::Sockets;
 use options::{Options, Task};
 use policy::Policy;
 use serve::Server;
+use sys::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 
-/// All the time that one client gets.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// All the time that a probed server gets: Flash Player waits for port 843 no longer.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+const VERSION: &str = concat!("flash-policy-serv ", env!("CARGO_PKG_VERSION"));
 
 /// Descriptors beside one for each connection: the standard ones, listeners, those about to close.
 const SPARE_DESCRIPTORS: u32 = 128;
@@ -42,7 +38,7 @@ fn main() {
         .iter()
         .any(|a| a.as_bytes().starts_with(b"--probe"));
     let status = match Options::parse(arguments, std::env::var_os("LISTENQ")) {
-        Ok(options) => run(&options).unwrap_or_else(|e| {
+        Ok(options) => run(options).unwrap_or_else(|e| {
             log::line(&e);
             1
         }),
@@ -58,18 +54,13 @@ fn main() {
 
 /// Does what was asked and returns the exit status. An error is one line that says what could not
 /// be done and why.
-fn run(options: &Options) -> Result<i32, String> {
+fn run(options: Options) -> Result<i32, String> {
     match options.task {
         Task::Help => Ok(print(&options::help())),
-        Task::Version => Ok(print(&[concat!(
-            "flash-policy-serv ",
-            env!("CARGO_PKG_VERSION")
-        )
-        .into()])),
-        Task::Check => check(options),
+        Task::Version => Ok(print(&[VERSION.into()])),
+        Task::Check => check(&options),
         Task::Probe(address) => {
-            let timeout = options.timeout.unwrap_or(PROBE_TIMEOUT);
-            let (status, lines) = probe::probe(address, timeout, options.verbose);
+            let (status, lines) = probe::probe(address, options.timeout, options.verbose);
             Ok(status.max(print(&lines)))
         }
         Task::Serve | Task::ServeStdin => serve(options),
@@ -78,7 +69,7 @@ fn run(options: &Options) -> Result<i32, String> {
 
 /// Prints the findings and grants of a policy file; the exit status is 1 with an error.
 fn check(options: &Options) -> Result<i32, String> {
-    let (_, report) = policy::check_file(&options.policy, &options.ports())?;
+    let (_, report) = policy::check_file(options)?;
     let mut lines = report.findings();
     lines.extend(report.grants.iter().map(|grant| format!(" {}", grant)));
     for line in &mut lines {
@@ -87,14 +78,11 @@ fn check(options: &Options) -> Result<i32, String> {
     Ok(print(&lines).max(i32::from(report.error.is_some())))
 }
 
-fn serve(options: &Options) -> Result<i32, String> {
+fn serve(options: Options) -> Result<i32, String> {
     if options.task == Task::ServeStdin {
         log::keep_off_connections();
     }
-    let ports = options.ports();
-    let policy = Policy::read(&options.policy, &ports)?;
-    let timeout = options.timeout.unwrap_or(DEFAULT_TIMEOUT);
-
+    let policy = Policy::read(&options)?;
     let sockets = match options.task {
         Task::ServeStdin => listeners::from_stdin()?,
         _ => Sockets::Listeners(listeners::bind(&options.listen, options.backlog)?),
@@ -104,8 +92,7 @@ fn serve(options: &Options) -> Result<i32, String> {
         if File::open(&options.policy).is_err() {
             let file = options.policy.display();
             log::line(&format!(
-                "{}: warning: {} cannot read it again on SIGHUP",
-                file, user
+                "{file}: warning: {user} cannot read it again on SIGHUP"
             ));
         }
     }
@@ -114,8 +101,8 @@ fn serve(options: &Options) -> Result<i32, String> {
         Sockets::Connection(stream, peer) => {
             let conversation = Conversation {
                 stream: &stream,
-                deadline: Instant::now() + timeout,
-                patience: &mut |_| timeout,
+                deadline: Instant::now() + options.timeout,
+                patience: &mut |_| options.timeout,
             };
             let outcome = conversation.hold(&policy);
             if options.verbose {
@@ -126,36 +113,20 @@ fn serve(options: &Options) -> Result<i32, String> {
     };
 
     sys::raise_descriptor_limit(options.max_connections as u32 + SPARE_DESCRIPTORS);
-    let signals = sys::block(&[
-        sys::SIGHUP,
-        sys::SIGUSR1,
-        sys::SIGTERM,
-        sys::SIGINT,
-        // A log that has reached the limit of a file's size loses lines, and nothing else happens.
-        sys::SIGXFSZ,
-    ]);
-    let listeners: Vec<_> = listeners.into_iter().map(Arc::new).collect();
-    let server = Server::start(
-        policy,
-        &listeners,
-        timeout,
-        options.max_connections,
-        options.verbose,
-    )?;
+    // SIGXFSZ: a log that has reached the limit of a file's size loses lines, and nothing else happens.
+    let signals = sys::block(&[SIGHUP, SIGUSR1, SIGTERM, SIGINT, SIGXFSZ]);
+    let server = Server::start(policy, &listeners, options)?;
     for listener in &listeners {
         log::line(&format!("listening on {}", listener.address));
     }
     loop {
         match sys::wait_for(&signals) {
-            sys::SIGHUP => match Policy::read(&options.policy, &ports) {
-                Ok(policy) => {
-                    server.reload(policy);
-                    log::line(&format!("{}: in service", options.policy.display()));
-                }
+            SIGHUP => match Policy::read(&server.options) {
+                Ok(policy) => server.reload(policy),
                 Err(e) => log::line(&format!("{}; the last good policy stays in service", e)),
             },
-            sys::SIGUSR1 => log::line(&server.counters()),
-            sys::SIGTERM | sys::SIGINT => break,
+            SIGUSR1 => log::line(&server.counters()),
+            SIGTERM | SIGINT => break,
             _ => {}
         }
     }

@@ -16,6 +16,11 @@ pub const POLICY_FILE: &str = match option_env!("FLASH_POLICY_FILE") {
     None => "/usr/local/flash-policy-serv/etc/crossdomain.xml",
 };
 
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Flash Player waits for port 843 no longer.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+
 const HELP: &str = "\
 usage: flash-policy-serv [OPTION]...
        flash-policy-serv --check [FILE]
@@ -78,8 +83,8 @@ pub struct Options {
     pub task: Task,
     pub listen: Vec<Address>,
     pub policy: PathBuf,
-    /// None where the task's own default is to hold.
-    pub timeout: Option<Duration>,
+    /// All the time that one client, or a probed server, gets.
+    pub timeout: Duration,
     pub max_connections: usize,
     pub backlog: u16,
     pub user: Option<String>,
@@ -100,7 +105,7 @@ impl Options {
             },
             listen: Vec::new(),
             policy: PathBuf::from(POLICY_FILE),
-            timeout: None,
+            timeout: Duration::ZERO,
             max_connections: 1000,
             backlog: 0,
             user: None,
@@ -109,7 +114,7 @@ impl Options {
         if options.task != Task::Serve {
             return Ok(options);
         }
-        let mut backlog = None;
+        let (mut timeout, mut backlog) = (None, None);
         let mut operand = None;
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
@@ -129,7 +134,7 @@ impl Options {
                 "-l" | "--listen" => options.listen.push(address(name, &value()?)?),
                 "-f" | "--policy" => options.policy = value()?.into(),
                 "-t" | "--timeout" => {
-                    options.timeout = Some(Duration::from_secs(ranged(name, &value()?, 1, 60)?))
+                    timeout = Some(Duration::from_secs(ranged(name, &value()?, 1, 60)?))
                 }
                 "-c" | "--max-connections" => {
                     options.max_connections = ranged(name, &value()?, 1, 30000)?
@@ -170,6 +175,10 @@ impl Options {
         if options.listen.is_empty() {
             options.listen.push(Address::Everywhere(POLICY_PORT));
         }
+        options.timeout = timeout.unwrap_or(match options.task {
+            Task::Probe(_) => PROBE_TIMEOUT,
+            _ => DEFAULT_TIMEOUT,
+        });
         options.backlog = match (backlog, listenq) {
             (Some(given), _) => given,
             (None, Some(given)) if options.task == Task::Serve => {

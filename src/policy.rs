@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::check::{self, Report};
 use crate::log;
+use crate::options::Options;
 
 /// The largest policy file in bytes: the C server's buffer, so that each file that it could serve
 /// is served.
@@ -17,12 +18,12 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Reads the policy file at `path`, to be served from `ports`, and logs its warnings. An error
-    /// is one line that begins with the file's name.
-    pub fn read(path: &Path, ports: &[u16]) -> Result<Policy, String> {
-        let (mut answer, report) = check_file(path, ports)?;
+    /// Reads the policy file that `options` name, and logs its warnings. An error is one line that
+    /// begins with the file's name.
+    pub fn read(options: &Options) -> Result<Policy, String> {
+        let (mut answer, report) = check_file(options)?;
         for finding in report.findings() {
-            let line = format!("{}:{}", path.display(), finding);
+            let line = format!("{}:{}", options.policy.display(), finding);
             match report.error {
                 Some(_) => return Err(line),
                 None => log::line(&line),
@@ -41,10 +42,11 @@ impl Policy {
     }
 }
 
-/// The content of the file at `path` and what is to be said of it. An error names the file.
-pub fn check_file(path: &Path, ports: &[u16]) -> Result<(Vec<u8>, Report), String> {
+/// The content of the policy file and what is to be said of it. An error names the file.
+pub fn check_file(options: &Options) -> Result<(Vec<u8>, Report), String> {
+    let path = &options.policy;
     let file = read_file(path).map_err(|e| format!("{}: error: {}", path.display(), e))?;
-    let report = check::check(&file, ports);
+    let report = check::check(&file, &options.ports());
     Ok((file, report))
 }
 

@@ -6,7 +6,7 @@
 //! client, it waits for the turn again, or ends if enough others do.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind::ConnectionAborted, ErrorKind::WouldBlock};
 use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use crate::connection::{Conversation, Outcome, OUTCOMES};
 use crate::listeners::Listener;
 use crate::log;
+use crate::options::Options;
 use crate::policy::Policy;
 use crate::sys;
 
@@ -48,10 +49,8 @@ const HANDOVER: Duration = Duration::from_millis(1);
 const EPISODE: Duration = Duration::from_secs(10);
 
 pub struct Server {
-    timeout: Duration,
-    max_connections: usize,
+    pub options: Options,
     max_threads: usize,
-    verbose: bool,
     started: Instant,
     stopping: AtomicBool,
     state: Mutex<State>,
@@ -76,24 +75,20 @@ struct State {
 }
 
 impl Server {
-    /// Serves `policy` on `listeners` from now on. `timeout` is all the time that one client gets.
-    /// An error means that there is not enough memory for a thread.
+    /// Serves `policy` on `listeners` from now on. An error means that there is not enough memory for
+    /// a thread.
     pub fn start(
         policy: Policy,
         listeners: &[Arc<Listener>],
-        timeout: Duration,
-        max_connections: usize,
-        verbose: bool,
+        options: Options,
     ) -> Result<Arc<Server>, String> {
         let state = State {
             policy: Arc::new(policy),
             ..State::default()
         };
         let server = Arc::new(Server {
-            timeout,
-            max_connections,
-            max_threads: max_connections + SPARE_THREADS * listeners.len(),
-            verbose,
+            max_threads: options.max_connections + SPARE_THREADS * listeners.len(),
+            options,
             stopping: AtomicBool::new(false),
             started: Instant::now(),
             state: Mutex::new(state),
@@ -113,10 +108,9 @@ impl Server {
         while !self.stopping() {
             match listener.socket.accept() {
                 Ok((stream, peer)) => self.serve(Arc::new(stream), peer, listener, &mut turn),
-                Err(_) if self.stopping() => break,
-                Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
-                // The accept timeout of a shared socket.
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                Err(_) if self.stopping() => {}
+                // WouldBlock is the accept timeout of a shared socket.
+                Err(e) if matches!(e.kind(), ConnectionAborted | WouldBlock) => {}
                 Err(e) => {
                     let relieved = self.relieve("accept a connection", &e);
                     thread::sleep(if relieved { HANDOVER } else { PAUSE });
@@ -195,11 +189,11 @@ impl Server {
             if let Some(turn) = turn.take() {
                 self.pass_on(turn, listener);
             }
-            self.timeout
+            self.options.timeout
         };
         let conversation = Conversation {
             stream: &stream,
-            deadline: accepted + self.timeout,
+            deadline: accepted + self.options.timeout,
             patience: &mut patience,
         };
         let outcome = conversation.hold(&policy);
@@ -210,7 +204,7 @@ impl Server {
         }
         let waited = turn.is_none();
         let outcome = self.leave(number, outcome, waited);
-        if self.verbose {
+        if self.options.verbose {
             log::connection(peer, outcome);
         }
     }
@@ -220,7 +214,7 @@ impl Server {
     fn enter(&self) -> (u64, Arc<Policy>) {
         let mut state = self.state();
         state.accepted += 1;
-        let too_many = state.waiting.len() >= self.max_connections;
+        let too_many = state.waiting.len() >= self.options.max_connections;
         let oldest = if too_many { state.take_oldest() } else { None };
         let entered = (state.accepted, state.policy.clone());
         drop(state);
@@ -262,6 +256,8 @@ impl Server {
         let mut state = self.state();
         state.policy = Arc::new(policy);
         state.reloads += 1;
+        drop(state);
+        log::line(&format!("{}: in service", self.options.policy.display()));
     }
 
     /// The counters since the start, in one line.
@@ -281,7 +277,7 @@ impl Server {
         self.stopping.store(true, SeqCst);
         listeners.iter().for_each(|listener| listener.stop());
         let busy = |state: &mut State| state.threads > 0;
-        let longest = self.timeout + PAUSE;
+        let longest = self.options.timeout + PAUSE;
         let _ = self
             .thread_ended
             .wait_timeout_while(self.state(), longest, busy);

@@ -10,6 +10,8 @@ mod check;
 mod connection;
 #[path = "../src/log.rs"]
 mod log;
+#[path = "../src/options.rs"]
+mod options;
 #[path = "../src/policy.rs"]
 mod policy;
 #[path = "../src/sys.rs"]
