@@ -94,14 +94,14 @@ fn bind_one(address: SocketAddr, backlog: u16) -> Result<Arc<Listener>, String> 
             ErrorKind::AddrInUse => "; something listens there already",
             _ => "",
         };
-        format!("cannot listen on {}: {}{}", address, e, hint)
+        format!("cannot listen on {address}: {e}{hint}")
     })
 }
 
 /// The socket on standard input, a listener or a connection, as inetd, systemd, s6 and tcpsvd hand
 /// it over.
 pub fn from_stdin() -> Result<Sockets, String> {
-    adopt_stdin().map_err(|e| format!("standard input is no TCP socket in use: {}", e))
+    adopt_stdin().map_err(|e| format!("standard input is no TCP socket in use: {e}"))
 }
 
 fn adopt_stdin() -> io::Result<Sockets> {

@@ -43,7 +43,7 @@ fn main() {
             1
         }),
         // What monitoring expects of a plugin that was called in a wrong way.
-        Err(e) if probing => 3.max(print(&[format!("POLICY UNKNOWN - {}", e)])),
+        Err(e) if probing => 3.max(print(&[format!("POLICY UNKNOWN - {e}")])),
         Err(e) => {
             log::line(&e);
             2
@@ -71,7 +71,7 @@ fn run(options: Options) -> Result<i32, String> {
 fn check(options: &Options) -> Result<i32, String> {
     let (_, report) = policy::check_file(options)?;
     let mut lines = report.findings();
-    lines.extend(report.grants.iter().map(|grant| format!(" {}", grant)));
+    lines.extend(report.grants.iter().map(|grant| format!(" {grant}")));
     for line in &mut lines {
         *line = format!("{}:{}", options.policy.display(), line);
     }
@@ -123,7 +123,7 @@ fn serve(options: Options) -> Result<i32, String> {
         match sys::wait_for(&signals) {
             SIGHUP => match Policy::read(&server.options) {
                 Ok(policy) => server.reload(policy),
-                Err(e) => log::line(&format!("{}; the last good policy stays in service", e)),
+                Err(e) => log::line(&format!("{e}; the last good policy stays in service")),
             },
             SIGUSR1 => log::line(&server.counters()),
             SIGTERM | SIGINT => break,

@@ -97,7 +97,7 @@ impl Server {
         for listener in listeners {
             server
                 .start_thread(listener)
-                .map_err(|e| format!("cannot start a thread: {}", e))?;
+                .map_err(|e| format!("cannot start a thread: {e}"))?;
         }
         Ok(server)
     }
@@ -244,8 +244,7 @@ impl Server {
         drop(state);
         if last.map_or(true, |last| now.duration_since(last) > EPISODE) {
             log::line(&format!(
-                "cannot {}: {}; the longest waiting give way",
-                what, error
+                "cannot {what}: {error}; the longest waiting give way"
             ));
         }
         give_way(oldest)
@@ -265,7 +264,7 @@ impl Server {
         let state = self.state();
         let mut line = String::new();
         for (name, count) in OUTCOMES.iter().zip(state.ended) {
-            line += &format!("{}={} ", name, count);
+            line += &format!("{name}={count} ");
         }
         let open = state.accepted - state.ended.iter().sum::<u64>();
         let uptime = self.started.elapsed().as_secs();
