@@ -29,18 +29,19 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 RUSTFLAGS = -C opt-level=s -C lto -C codegen-units=1 -C panic=abort -C strip=symbols
 MACHINE = $(if $(TARGET),--target $(TARGET)) $(if $(LINKER),-C linker=$(LINKER))
 
-# What the program is built from beside its source: a change of it builds anew.
+# What the program is built from beside its source: a change of it builds anew, and what was built
+# before is not what would be installed.
 SETTINGS = $(RUSTC) $(RUSTFLAGS) $(MACHINE) $(VERSION) $(POLICY)
 
 all: $(BUILT)
 
 $(BUILT): $(wildcard src/*.rs src/*.ld) target/settings
-	FLASH_POLICY_FILE='$(POLICY)' CARGO_PKG_VERSION='$(VERSION)' $(RUSTC) --edition 2021 \
+	MAKEFLAGS= FLASH_POLICY_FILE='$(POLICY)' CARGO_PKG_VERSION='$(VERSION)' $(RUSTC) --edition 2021 \
 	    --crate-name flash_policy_serv $(RUSTFLAGS) $(MACHINE) -o $@ src/main.rs
 
 target/settings: FORCE
 	@mkdir -p target
-	@echo '$(SETTINGS)' | cmp -s - $@ || echo '$(SETTINGS)' > $@
+	@echo '$(SETTINGS)' | cmp -s - $@ || { rm -f $(BUILT); echo '$(SETTINGS)' > $@; }
 
 # With musl where rustc has it, else with the C library of this machine.
 HOST = $(shell $(RUSTC) -vV | sed -n 's/^host: //p')
@@ -83,8 +84,11 @@ define remove
 	elif test -e '$(DESTDIR)$(2)' || test -L '$(DESTDIR)$(2)'; then echo 'keeping $(DESTDIR)$(2)'; fi
 endef
 
-# service SHIPPED,INSTALLED,MODE: installs a service file with the places filled in.
+# service SHIPPED,INSTALLED,MODE: installs a service file with the places filled in, as they stand:
+# in a unit and in a shell script some characters would need different quotes.
 define service
+	@case '$(bindir)$(defaultdir)' in *[!A-Za-z0-9/._+-]*) echo "a service cannot start from" \
+	    "$(bindir): use only letters, digits and / . _ + - in bindir and defaultdir" >&2; exit 1 ;; esac
 	sed 's|@bindir@|$(bindir)|; s|@defaultdir@|$(defaultdir)|' $(1) > '$(DESTDIR)$(2)'
 	chmod $(3) '$(DESTDIR)$(2)'
 endef
@@ -97,8 +101,8 @@ endef
 # Never builds, so that it can run as root on what a user built. An edited policy stays.
 install:
 	@test -x $(BUILT) || { echo "$(BUILT) is missing: run make first" >&2; exit 1; }
-	@grep -qF '$(POLICY)' $(BUILT) || { echo "$(BUILT) was built for another place:" \
-	    "run make with the same prefix and sysconfdir first" >&2; exit 1; }
+	@case "$$(cat target/settings)" in *' $(VERSION) $(POLICY)') ;; *) echo "$(BUILT) was built" \
+	    "for another place: run make with the same prefix and sysconfdir first" >&2; exit 1 ;; esac
 	$(INSTALL) -d '$(DESTDIR)$(bindir)' '$(DESTDIR)$(sysconfdir)' '$(DESTDIR)$(mandir)/man8'
 	$(INSTALL) -m 755 $(BUILT) src/$(HELPER) '$(DESTDIR)$(bindir)'
 	$(INSTALL) -m 644 src/$(NAME).8 src/$(HELPER).8 '$(DESTDIR)$(mandir)/man8'
@@ -132,8 +136,8 @@ uninstall:
 	$(call remove_service,$(unitdir)/$(NAME)-stdin.service)
 	$(call remove_service,$(unitdir)/$(NAME)-stdin.socket)
 	$(call remove_service,$(initdir)/$(NAME))
-	@rmdir '$(DESTDIR)$(bindir)' '$(DESTDIR)$(sysconfdir)' '$(DESTDIR)$(mandir)/man8' \
-	    '$(DESTDIR)$(mandir)' '$(DESTDIR)$(prefix)/share' '$(DESTDIR)$(prefix)' 2>/dev/null || :
+	@case '$(prefix)' in */$(NAME)) \
+	    rmdir '$(DESTDIR)$(bindir)' '$(DESTDIR)$(sysconfdir)' '$(DESTDIR)$(prefix)' 2>/dev/null || : ;; esac
 
 # The NAT gateway. Settings reach the helper in the environment: make nat-up WAN=eth0 LAN=eth1
 NAT = $(addprefix nat-,up down status check print persist unpersist client verify)
@@ -164,6 +168,9 @@ help:
 	@echo 'variables: prefix (or PREFIX) bindir sysconfdir mandir DESTDIR RUSTC CARGO'
 	@echo '           TARGET LINKER (to build for another machine)'
 	@echo '           unitdir initdir confdir defaultdir (for service files)'
+
+# `make -j all install` builds before it installs.
+.NOTPARALLEL:
 
 FORCE:
 .PHONY: all static run test test-soak bench install install-systemd install-openrc install-sysv \

@@ -115,8 +115,8 @@ fn serve(options: Options) -> Result<i32, String> {
     sys::raise_descriptor_limit(options.max_connections as u32 + SPARE_DESCRIPTORS);
     // SIGXFSZ: a log that has reached the limit of a file's size loses lines, and nothing else happens.
     let signals = sys::block(&[SIGHUP, SIGUSR1, SIGTERM, SIGINT, SIGXFSZ]);
-    let server = Server::start(policy, &listeners, options)?;
-    for listener in &listeners {
+    let server = Server::start(policy, listeners, options)?;
+    for listener in &server.listeners {
         log::line(&format!("listening on {}", listener.address));
     }
     loop {
@@ -130,7 +130,7 @@ fn serve(options: Options) -> Result<i32, String> {
             _ => {}
         }
     }
-    server.stop(&listeners);
+    server.stop();
     log::line(&server.counters());
     Ok(0)
 }

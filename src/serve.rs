@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind::ConnectionAborted, ErrorKind::WouldBlock};
 use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::io::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -50,6 +51,7 @@ const EPISODE: Duration = Duration::from_secs(10);
 
 pub struct Server {
     pub options: Options,
+    pub listeners: Vec<Arc<Listener>>,
     max_threads: usize,
     started: Instant,
     stopping: AtomicBool,
@@ -79,7 +81,7 @@ impl Server {
     /// a thread.
     pub fn start(
         policy: Policy,
-        listeners: &[Arc<Listener>],
+        listeners: Vec<Arc<Listener>>,
         options: Options,
     ) -> Result<Arc<Server>, String> {
         let state = State {
@@ -89,12 +91,13 @@ impl Server {
         let server = Arc::new(Server {
             max_threads: options.max_connections + SPARE_THREADS * listeners.len(),
             options,
+            listeners,
             stopping: AtomicBool::new(false),
             started: Instant::now(),
             state: Mutex::new(state),
             thread_ended: Condvar::new(),
         });
-        for listener in listeners {
+        for listener in &server.listeners {
             server
                 .start_thread(listener)
                 .map_err(|e| format!("cannot start a thread: {e}"))?;
@@ -103,22 +106,29 @@ impl Server {
     }
 
     /// One thread: takes the turn to accept, again and again, until the server stops.
-    fn accept_and_serve(self: &Arc<Server>, listener: &Arc<Listener>) {
+    fn accept_and_serve<'a>(self: &'a Arc<Server>, mut listener: &'a Arc<Listener>) {
         let mut turn = Some(lock(&listener.turn));
         while !self.stopping() {
             match listener.socket.accept() {
                 Ok((stream, peer)) => self.serve(Arc::new(stream), peer, listener, &mut turn),
-                Err(_) if self.stopping() => {}
                 // WouldBlock is the accept timeout of a shared socket.
                 Err(e) if matches!(e.kind(), ConnectionAborted | WouldBlock) => {}
                 Err(e) => {
-                    let relieved = self.relieve("accept a connection", &e);
-                    thread::sleep(if relieved { HANDOVER } else { PAUSE });
+                    let fd = listener.socket.as_raw_fd();
+                    // Linux says that no descriptor is left before it sees whether anybody has come.
+                    if sys::is_ready(fd, sys::POLLIN, PAUSE) && !self.stopping() {
+                        let relieved = self.relieve("accept a connection", &e);
+                        thread::sleep(if relieved { HANDOVER } else { PAUSE });
+                    }
                 }
             }
             if turn.is_none() {
-                if listener.idle.fetch_add(1, SeqCst) >= SPARE_THREADS {
-                    listener.idle.fetch_sub(1, SeqCst);
+                // Another listener comes first if it lost its last thread and none could be started.
+                let bereft = self.listeners.iter().find(|l| l.idle.load(SeqCst) == 0);
+                listener = bereft.unwrap_or(listener);
+                let one_more = |idle| (idle < SPARE_THREADS).then(|| idle + 1);
+                let idle = listener.idle.fetch_update(SeqCst, SeqCst, one_more);
+                if idle.is_err() {
                     break;
                 }
                 turn = Some(lock(&listener.turn));
@@ -134,7 +144,7 @@ impl Server {
         *turn = Duration::ZERO;
         drop(turn);
         if listener.idle.fetch_sub(1, SeqCst) == 1 {
-            // If that fails, this thread takes the turn again when it has served.
+            // If that fails, the next thread that has served takes the turn.
             if let Err(e) = self.start_thread(listener) {
                 self.relieve("start a thread", &e);
             }
@@ -272,9 +282,9 @@ impl Server {
     }
 
     /// Accepts no more, and returns when what is under way has come to its end or its deadline.
-    pub fn stop(&self, listeners: &[Arc<Listener>]) {
+    pub fn stop(&self) {
         self.stopping.store(true, SeqCst);
-        listeners.iter().for_each(|listener| listener.stop());
+        self.listeners.iter().for_each(|listener| listener.stop());
         let busy = |state: &mut State| state.threads > 0;
         let longest = self.options.timeout + PAUSE;
         let _ = self

@@ -21,7 +21,12 @@ const MSG_DONTWAIT: c_int = 0x40;
 const READ_WRITE: c_int = 3;
 const PRIVATE_ANONYMOUS: c_int = if MIPS { 0x802 } else { 0x22 };
 const SHUT_RD: c_int = 0;
-const MIPS: bool = cfg!(any(target_arch = "mips", target_arch = "mips64"));
+const MIPS: bool = cfg!(any(
+    target_arch = "mips",
+    target_arch = "mips32r6",
+    target_arch = "mips64",
+    target_arch = "mips64r6",
+));
 
 /// What [`is_ready`] waits for: something to read, or room to write.
 pub const POLLIN: c_short = 1;
@@ -35,18 +40,13 @@ pub struct SignalSet([u64; 16]);
 #[repr(C)]
 struct PollFd(c_int, c_short, c_short);
 
-/// `rlim_t` and `off_t`: 64 bits in musl, a word in the glibc functions that are named here.
-#[cfg(target_env = "musl")]
-type Word = u64;
-#[cfg(not(target_env = "musl"))]
-type Word = c_ulong;
-
 #[repr(C)]
 struct RLimit {
-    soft: Word,
-    hard: Word,
+    soft: u64,
+    hard: u64,
 }
 
+// Those of glibc that end in 64 take 64 bits on each machine; those of musl do without the name.
 extern "C" {
     fn listen(fd: c_int, backlog: c_int) -> c_int;
     fn shutdown(fd: c_int, how: c_int) -> c_int;
@@ -54,9 +54,12 @@ extern "C" {
     fn recv(fd: c_int, buffer: *mut u8, size: usize, flags: c_int) -> isize;
     fn send(fd: c_int, bytes: *const u8, size: usize, flags: c_int) -> isize;
     fn poll(fds: *mut PollFd, count: c_ulong, timeout: c_int) -> c_int;
+    #[cfg_attr(not(target_env = "musl"), link_name = "getrlimit64")]
     fn getrlimit(resource: c_int, limit: *mut RLimit) -> c_int;
+    #[cfg_attr(not(target_env = "musl"), link_name = "setrlimit64")]
     fn setrlimit(resource: c_int, limit: *const RLimit) -> c_int;
-    fn mmap(at: *mut u8, size: usize, prot: c_int, flags: c_int, fd: c_int, from: Word) -> *mut u8;
+    #[cfg_attr(not(target_env = "musl"), link_name = "mmap64")]
+    fn mmap(at: *mut u8, size: usize, prot: c_int, flags: c_int, fd: c_int, from: i64) -> *mut u8;
     fn munmap(start: *mut u8, size: usize) -> c_int;
     fn sigemptyset(set: *mut SignalSet) -> c_int;
     fn sigaddset(set: *mut SignalSet, signal: c_int) -> c_int;
@@ -136,26 +139,30 @@ pub fn is_ready(fd: RawFd, events: c_short, timeout: Duration) -> bool {
 /// Raises the soft limit of open descriptors to `wanted`, or to the hard limit where that is less.
 pub fn raise_descriptor_limit(wanted: u32) {
     let mut limit = RLimit { soft: 0, hard: 0 };
-    let wanted = Word::from(wanted);
     // SAFETY: `limit` has the layout of `struct rlimit` and outlives both calls.
     unsafe {
-        if getrlimit(RLIMIT_NOFILE, &mut limit) == 0 && limit.soft < wanted {
-            limit.soft = wanted.min(limit.hard);
+        if getrlimit(RLIMIT_NOFILE, &mut limit) == 0 && limit.soft < wanted.into() {
+            limit.soft = u64::from(wanted).min(limit.hard);
             setrlimit(RLIMIT_NOFILE, &limit);
         }
     }
 }
 
-/// Fails with the kernel's reason where it would not give another `size` bytes of memory now.
+/// Fails with the kernel's reason where it would not give another `size` bytes of memory now, or not
+/// in as many separate mappings as two threads need (`vm.max_map_count` limits them). `size` is a
+/// multiple of 16 pages.
 pub fn probe_memory(size: usize) -> io::Result<()> {
-    // SAFETY: a new private mapping, at a place that the kernel chooses, overlaps nothing; nobody
-    // has its address when it is taken back.
+    let part = size / 16;
+    // SAFETY: a new private mapping, at a place that the kernel chooses, overlaps nothing, and each
+    // part is inside; nobody has its address when it is taken back.
     unsafe {
         let start = mmap(ptr::null_mut(), size, READ_WRITE, PRIVATE_ANONYMOUS, -1, 0);
-        match start as isize {
-            -1 => Err(io::Error::last_os_error()),
-            _ => done(munmap(start, size)),
+        if start as isize == -1 {
+            return Err(io::Error::last_os_error());
         }
+        let mut holes = (0..8).map(|n| done(munmap(start.add((2 * n + 1) * part), part)));
+        let parted = holes.try_for_each(|hole| hole);
+        done(munmap(start, size)).and(parted)
     }
 }
 

@@ -41,7 +41,7 @@ fn built_by_rustc_alone_without_a_warning() {
     let tools = scratch.path("tools");
     fs::create_dir(&tools).unwrap();
     for tool in [
-        "sh", "make", "sed", "cmp", "mkdir", "cc", "ld", "as", "rustc",
+        "sh", "make", "sed", "cmp", "mkdir", "rm", "cc", "ld", "as", "rustc",
     ] {
         // The rustc itself, not what may stand in its place to choose one of several.
         let find = match tool {
@@ -193,6 +193,12 @@ fn install_refuses_what_was_not_built_for_the_place() {
         &["install", &destdir, "prefix=/opt/flash"],
         "was built for another place",
     );
+    // Though the one name is the end of the other, and what cannot be built is not installed either.
+    let elsewhere = ["prefix=/usr/local", "sysconfdir=/etc"];
+    let install = ["install", &destdir, elsewhere[0], elsewhere[1]];
+    refused(&install, "was built for another place");
+    refused(&["RUSTC=no-such-rustc"], "no-such-rustc");
+    refused(&["install", &destdir], "is missing: run make first");
     // Built anew for it, without anybody having to say so.
     make(&source, &["prefix=/opt/flash"]);
     make(&source, &["install", &destdir, "prefix=/opt/flash"]);

@@ -5,6 +5,7 @@ mod common;
 use common::*;
 use std::io::Write;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -119,8 +120,8 @@ fn running_out_of_descriptors_is_survived() {
 #[test]
 fn no_descriptor_at_all_is_waited_out() {
     let mut server = start_limited("ulimit -n 4", &[]);
-    server.expect("cannot accept a connection: Too many open files");
     let waiting = connect(server.address);
+    server.expect("cannot accept a connection: Too many open files");
     let ticks = server.cpu_ticks();
     thread::sleep(Duration::from_secs(1));
     // A loop that spins would take 100.
@@ -134,16 +135,35 @@ fn no_descriptor_at_all_is_waited_out() {
     server.stop();
 }
 
+/// The last descriptor is as good as the others, though accept fails while there is none.
 #[test]
-fn running_out_of_threads_is_survived() {
+fn nobody_gives_way_before_somebody_comes() {
+    let mut server = start_limited("ulimit -n 7", &["-t", "60"]);
+    let players: Vec<_> = (0..3).map(|_| connect(server.address)).collect();
+    server.wait_for_counter("open", 3);
+    // Long enough for the thread that accepts to have found no descriptor.
+    thread::sleep(Duration::from_millis(200));
+    for mut player in &players {
+        player.write_all(REQUEST).unwrap();
+        assert_eq!(read_all(player).unwrap(), answer());
+    }
+    assert_eq!(server.stop()["answered"], 3);
+}
+
+/// Under a user who may run as many threads and no more, on these addresses; none where that
+/// cannot be had here.
+fn start_with_threads(threads: usize, addresses: &[&str]) -> Option<Server> {
     if !is_root() {
-        return skip("needs root to become another user with a limit on its threads");
+        skip("needs root to become another user with a limit on its threads");
+        return None;
     }
     if !have("setpriv") || !have("prlimit") {
-        return skip("setpriv or prlimit is not installed");
+        skip("setpriv or prlimit is not installed");
+        return None;
     }
     // A user of its own, for the limit counts all that the user runs.
-    let user = 200_000 + std::process::id() % 1_000_000;
+    static USERS: AtomicU32 = AtomicU32::new(0);
+    let user = 200_000 + std::process::id() % 1_000_000 * 4 + USERS.fetch_add(1, Relaxed);
     // The checkout may be out of that user's reach.
     let folder = std::env::temp_dir().join(format!("flash-policy-serv-test-{}", user));
     std::fs::create_dir(&folder).unwrap();
@@ -158,13 +178,23 @@ fn running_out_of_threads_is_survived() {
         &id,
         "--clear-groups",
         "prlimit",
-        "--nproc=8",
+        &format!("--nproc={}", threads),
     ]);
-    command
-        .arg(folder.join("serv"))
-        .args(["-t", "60", "-l", "127.0.0.1:0", "-f"]);
-    let mut server = Server::spawn(command.arg(folder.join("policy.xml")));
+    command.arg(folder.join("serv")).args(["-t", "60"]);
+    for address in addresses {
+        command.args(["-l", address]);
+    }
+    let server = Server::spawn(command.arg("-f").arg(folder.join("policy.xml")));
     std::fs::remove_dir_all(&folder).unwrap();
+    Some(server)
+}
+
+#[test]
+fn running_out_of_threads_is_survived() {
+    let mut server = match start_with_threads(8, &["127.0.0.1:0"]) {
+        Some(server) => server,
+        None => return,
+    };
     let idlers: Vec<_> = (0..50).map(|_| connect(server.address)).collect();
     for _ in 0..20 {
         assert!(!ask(server.address, REQUEST).unwrap().is_empty());
@@ -174,6 +204,23 @@ fn running_out_of_threads_is_survived() {
     drop(idlers);
     server.wait_for_counter("open", 0);
     assert!(!ask(server.address, REQUEST).unwrap().is_empty());
+    server.stop();
+}
+
+/// Where all threads wait for clients of one listener, the other gets the next that comes back.
+#[test]
+fn running_out_of_threads_leaves_no_listener_alone() {
+    let mut server = match start_with_threads(8, &["127.0.0.1:0", "127.0.0.2:0"]) {
+        Some(server) => server,
+        None => return,
+    };
+    let other = server.listening();
+    let idlers: Vec<_> = (0..20).map(|_| connect(server.address)).collect();
+    server.expect("cannot start a thread: Resource temporarily unavailable");
+    let silent = connect(other);
+    assert!(!ask(other, REQUEST).unwrap().is_empty());
+    assert!(!ask(server.address, REQUEST).unwrap().is_empty());
+    drop((idlers, silent));
     server.stop();
 }
 
@@ -188,6 +235,45 @@ fn running_out_of_memory_is_survived() {
     drop(idlers);
     server.wait_for_counter("open", 0);
     assert_eq!(ask(server.address, REQUEST).unwrap(), answer());
+    server.stop();
+}
+
+/// Each thread takes four mappings, of which a process may have 65530 as a rule.
+#[test]
+fn running_out_of_mappings_is_survived() {
+    let mappings = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
+    let clients = mappings.trim().parse::<usize>().unwrap() / 4 + 500;
+    if clients > 20_000 {
+        return skip("vm.max_map_count is so high that it would take too many clients");
+    }
+    // A process of their own, for this one may not have so many descriptors.
+    let limits = format!("ulimit -n {}", clients + 100);
+    let output = Command::new("sh")
+        .args(["-c", &format!("{} && exec \"$0\" \"$@\"", limits)])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "more_clients_than_mappings"])
+        .env("CLIENTS", clients.to_string())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    match is_root() {
+        false if text.is_empty() => skip("may not have as many descriptors"),
+        _ => assert!(output.status.success(), "{}", text),
+    }
+}
+
+#[test]
+#[ignore = "a part of running_out_of_mappings_is_survived"]
+fn more_clients_than_mappings() {
+    let clients = std::env::var("CLIENTS").unwrap().parse().unwrap();
+    let mut server = Server::start(&["-c", "30000", "-t", "60"]);
+    let idlers: Vec<_> = (0..clients).map(|_| connect(server.address)).collect();
+    for _ in 0..20 {
+        assert_eq!(ask(server.address, REQUEST).unwrap(), answer());
+    }
+    server.expect("cannot start a thread: Cannot allocate memory");
+    drop(idlers);
+    server.wait_for_counter("open", 0);
     server.stop();
 }
 
