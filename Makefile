@@ -79,8 +79,8 @@ endef
 
 # remove SHIPPED,INSTALLED: the opposite.
 define remove
-	@rm -f '$(DESTDIR)$(2).default'
-	@if test ! -L '$(DESTDIR)$(2)' && cmp -s $(1) '$(DESTDIR)$(2)'; then rm '$(DESTDIR)$(2)'; \
+	rm -f '$(DESTDIR)$(2).default'; \
+	if test ! -L '$(DESTDIR)$(2)' && cmp -s $(1) '$(DESTDIR)$(2)'; then rm '$(DESTDIR)$(2)'; \
 	elif test -e '$(DESTDIR)$(2)' || test -L '$(DESTDIR)$(2)'; then echo 'keeping $(DESTDIR)$(2)'; fi
 endef
 
@@ -93,9 +93,16 @@ define service
 	chmod $(3) '$(DESTDIR)$(2)'
 endef
 
-# remove_service INSTALLED: unless it belongs to an installation under another prefix.
+# The settings of the OpenRC and the SysV service.
+define remove_settings
+	$(call remove,src/service/$(NAME).confd,$(confdir)/$(NAME)); \
+	$(call remove,src/service/$(NAME).default,$(defaultdir)/$(NAME));
+endef
+
+# remove_service INSTALLED,COMMANDS: unless it belongs to an installation under another prefix; then
+# the commands, for what goes with it.
 define remove_service
-	@if grep -qsF '$(bindir)/$(NAME)' '$(DESTDIR)$(1)'; then rm '$(DESTDIR)$(1)'; fi
+	@if grep -qsF '$(bindir)/$(NAME)' '$(DESTDIR)$(1)'; then rm '$(DESTDIR)$(1)'; $(2) fi
 endef
 
 # Never builds, so that it can run as root on what a user built. An edited policy stays.
@@ -129,13 +136,11 @@ install-sysv: install
 uninstall:
 	rm -f '$(DESTDIR)$(bindir)/$(NAME)' '$(DESTDIR)$(bindir)/$(HELPER)'
 	rm -f '$(DESTDIR)$(mandir)/man8/$(NAME).8' '$(DESTDIR)$(mandir)/man8/$(HELPER).8'
-	$(call remove,policy.xml,$(POLICY))
-	$(call remove,src/service/$(NAME).confd,$(confdir)/$(NAME))
-	$(call remove,src/service/$(NAME).default,$(defaultdir)/$(NAME))
+	@$(call remove,policy.xml,$(POLICY))
 	$(call remove_service,$(unitdir)/$(NAME).service)
 	$(call remove_service,$(unitdir)/$(NAME)-stdin.service)
 	$(call remove_service,$(unitdir)/$(NAME)-stdin.socket)
-	$(call remove_service,$(initdir)/$(NAME))
+	$(call remove_service,$(initdir)/$(NAME),$(remove_settings))
 	@case '$(prefix)' in */$(NAME)) \
 	    rmdir '$(DESTDIR)$(bindir)' '$(DESTDIR)$(sysconfdir)' '$(DESTDIR)$(prefix)' 2>/dev/null || : ;; esac
 

@@ -117,6 +117,8 @@ fn install_uninstall() {
     make(&source, &["uninstall", &destdir]);
     assert_eq!(files(&root), [""; 0]);
     assert!(!root.join("usr/local/flash-policy-serv").exists());
+    // A folder of the system's, though nothing is in it.
+    assert!(root.join("usr/local/share/man").exists());
 }
 
 #[test]
@@ -165,11 +167,7 @@ fn uninstall_leaves_the_service_of_another_installation() {
             "mandir=/opt/other/man",
         ],
     );
-    let mut after = files(&root);
-    // The settings are as shipped, so nothing of value goes with them.
-    after.push("etc/default/flash-policy-serv".into());
-    after.sort();
-    assert_eq!(after, before);
+    assert_eq!(files(&root), before);
 }
 
 #[test]
@@ -204,6 +202,31 @@ fn install_refuses_what_was_not_built_for_the_place() {
     make(&source, &["install", &destdir, "prefix=/opt/flash"]);
     assert!(scratch
         .path("root/opt/flash/share/man/man8/flash-policy-serv.8")
+        .is_file());
+}
+
+#[test]
+fn services_refuse_a_place_that_they_cannot_name() {
+    let scratch = Scratch::new();
+    let source = source(&scratch, "source");
+    let place = [
+        "prefix=/opt/my place",
+        &format!("DESTDIR={}", text(&scratch.path("root"))),
+    ];
+    make(&source, &place);
+    for services in ["install-systemd", "install-openrc", "install-sysv"] {
+        let output = try_make(&source, &[services, place[0], place[1]]);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            errors.contains("a service cannot start from /opt/my place/bin: "),
+            "{}",
+            errors
+        );
+        assert!(!output.status.success());
+    }
+    // The program itself can be anywhere.
+    assert!(scratch
+        .path("root/opt/my place/bin/flash-policy-serv")
         .is_file());
 }
 
