@@ -129,7 +129,7 @@ impl Options {
                 }
                 "-c" | "--max-connections" => options.max_connections = number_to(30000)?.into(),
                 "-b" | "--backlog" => backlog = Some(number_to(65535)?),
-                "-u" | "--user" => options.user = Some(value()?.to_string_lossy().into_owned()),
+                "-u" | "--user" => options.user = Some(value()?.into_string().unwrap_or_default()),
                 "-v" | "--verbose" => options.verbose = true,
                 "--stdin" => tasks.push(Task::ServeStdin),
                 "--check" => tasks.push(Task::Check),
