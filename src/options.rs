@@ -115,10 +115,9 @@ impl Options {
             if attached.is_some() && ["--stdin", "-v", "--verbose", "--check"].contains(&name) {
                 return Err(format!("{name} takes no value"));
             }
-            let mut value = || {
-                let value = attached.map(OsStr::to_owned).or_else(|| arguments.next());
-                let value = value.filter(|value| !value.is_empty());
-                value.ok_or_else(|| format!("{name} needs a value"))
+            let mut value = || match attached.map(OsStr::to_owned).or_else(|| arguments.next()) {
+                Some(value) if !value.is_empty() => Ok(value),
+                _ => Err(format!("{name} needs a value")),
             };
             let mut number_to = |highest| ranged(name, &value()?, highest);
             match name {
