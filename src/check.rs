@@ -1,8 +1,9 @@
 //! What is wrong with a policy file, what to write instead, and what it grants.
 
+use crate::options::number;
 use crate::policy::MAX_SIZE;
 use crate::xml::{self, shown, Attribute, Event, Fault, Position};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// More warnings than these are only counted.
 const MAX_WARNINGS: usize = 100;
@@ -44,6 +45,7 @@ const FORBIDDEN: &str = "\"none\" forbids this policy too: write \"master-only\"
 const NOT_FOR_SOCKETS: &str = "\"{}\" is not for sockets: write \"master-only\"";
 const DOMAIN: &str = "\"{}\" is not a name, an address, * or such as *.example.com: write ";
 const SECURE: &str = "\"{}\" is taken as \"false\": write \"true\" or \"false\"";
+// No player minds this one: `--probe` lets it pass by its beginning.
 const OPEN_TO_ALL: &str = "any site may use {} of this host: name the sites or the ports";
 const LOW_PORT: &str = "{} has ports below 1024, which only a policy from such a port can grant: \
     serve it with --listen 843";
@@ -65,39 +67,31 @@ pub struct Report {
     pub warnings: Vec<Fault>,
     /// In plain words what each entry grants, or `grants nothing`.
     pub grants: Vec<String>,
-}
-
-impl Report {
-    /// The warnings but those on being open to all, which no player minds.
-    pub fn stumbles(&self) -> impl Iterator<Item = &Fault> {
-        let (open, _) = OPEN_TO_ALL.split_once("{}").unwrap_or_default();
-        let stumbles = move |(_, text): &&Fault| !text.starts_with(open);
-        self.warnings.iter().filter(stumbles)
-    }
-
-    /// The error and the warnings as `LINE:COLUMN: error|warning: TEXT`.
-    pub fn findings(&self) -> Vec<String> {
-        let errors = self.error.iter().map(|fault| ("error", fault));
-        let all = errors.chain(self.warnings.iter().map(|fault| ("warning", fault)));
-        all.map(|(kind, (at, text))| format!("{}:{}: {}: {}", at.0, at.1, kind, text))
-            .collect()
-    }
+    left_out: usize,
+    /// What the file is served from.
+    ports: Vec<u16>,
+    /// The names of the known elements so far.
+    seen: Vec<Text>,
+    /// The master policy says `none`.
+    forbidden: bool,
+    /// What the current entry or Silverlight `policy` has named so far.
+    sites: Vec<String>,
+    ranges: Vec<(u16, u16)>,
 }
 
 /// Checks a policy file that is served from `ports`, where 0 is one that the system will choose.
 pub fn check(file: &[u8], ports: &[u16]) -> Report {
-    let mut checker = Checker {
+    let mut report = Report {
         ports: ports.to_vec(),
-        ..Checker::default()
+        ..Report::default()
     };
-    checker.report.error = checker.file(file).err();
-    let mut report = checker.report;
-    if checker.forbidden || report.grants.is_empty() {
-        report.grants = vec!["grants nothing".into()];
-    }
-    if checker.left_out > 0 {
-        let text = format!("{} further warnings left out", checker.left_out);
+    report.error = report.file(file).err();
+    if report.left_out > 0 {
+        let text = format!("{} further warnings left out", report.left_out);
         report.warnings.push(((1, 1), text));
+    }
+    if report.forbidden || report.grants.is_empty() {
+        report.grants = vec!["grants nothing".into()];
     }
     report
 }
@@ -105,50 +99,39 @@ pub fn check(file: &[u8], ports: &[u16]) -> Report {
 /// An attribute's place and value.
 type Value<'a> = (Position, &'a str);
 
-#[derive(Default)]
-struct Checker {
-    report: Report,
-    left_out: usize,
-    ports: Vec<u16>,
-    /// The names of the known elements so far.
-    seen: Vec<&'static str>,
-    /// The master policy says `none`.
-    forbidden: bool,
-    /// What the current Silverlight `policy` has named so far.
-    sites: Vec<String>,
-    sockets: Vec<(u16, u16)>,
-}
+impl Report {
+    /// The error and the warnings as `LINE:COLUMN: error|warning: TEXT`.
+    pub fn findings(&self) -> Vec<String> {
+        let errors = self.error.iter().map(|fault| ("error", fault));
+        let all = errors.chain(self.warnings.iter().map(|fault| ("warning", fault)));
+        let line = |(kind, (at, text)): (_, &Fault)| format!("{}:{}: {kind}: {text}", at.0, at.1);
+        all.map(line).collect()
+    }
 
-impl Checker {
     /// Warns if `wrong`: `text`, in which {} stands for `value`.
     fn rule(&mut self, wrong: bool, (at, value): Value, text: &str) {
-        if wrong && self.report.warnings.len() < MAX_WARNINGS {
-            let text = text.replace("{}", &shown(value));
-            let warnings = &mut self.report.warnings;
+        if wrong && self.warnings.len() < MAX_WARNINGS {
             // Most are found in the order of the file.
-            let place = warnings.partition_point(|(earlier, _)| *earlier <= at);
-            warnings.insert(place, (at, text));
+            let place = self.warnings.partition_point(|(earlier, _)| *earlier <= at);
+            self.warnings
+                .insert(place, (at, text.replace("{}", &shown(value))));
         } else if wrong {
             self.left_out += 1;
         }
     }
 
-    fn is_on(&self, port: u16) -> bool {
-        self.ports.contains(&port)
-    }
-
     fn file(&mut self, file: &[u8]) -> Result<(), Fault> {
         let start = (1, 1);
         if file.len() > MAX_SIZE {
-            return Err((start, format!("over {} bytes: shorten it", MAX_SIZE)));
+            return Err((start, format!("over {MAX_SIZE} bytes: shorten it")));
         } else if file.iter().all(u8::is_ascii_whitespace) {
             return Err((start, "the file is empty: write a policy".into()));
         }
         self.rule(file.len() + 1 > 1400, (start, ""), LONG);
         self.rule((file.len() + 1) % 4096 == 0, (start, ""), HANGS);
         let mut root = None;
-        let mut path: Vec<&str> = Vec::new();
-        let mut ignored = 0;
+        // The names of the open elements, ? for one that does not count; nor does what is in it.
+        let mut path: Vec<Text> = Vec::new();
         for (at, event) in xml::read(file)? {
             let parent = path.last().copied().unwrap_or_default();
             match event {
@@ -159,33 +142,33 @@ impl Checker {
                         self.rule(other, (a.at, &a.value), ENCODING);
                     }
                 }
-                Event::Text => self.rule(ignored == 0, (at, ""), TEXT),
-                Event::Start(..) if ignored > 0 => ignored += 1,
-                Event::End if ignored > 0 => ignored -= 1,
-                Event::End if path.pop() == Some("policy") => self.end_of_policy(at),
-                Event::End => {}
+                Event::Text => self.rule(parent != "?", (at, ""), TEXT),
                 Event::Start(name, attributes) => {
-                    let known = |e: &&Element| e.0 == name && e.1 == parent;
-                    if let Some(element) = ELEMENTS.iter().find(known) {
-                        root = root.or(Some((at, element.0)));
-                        path.push(element.0);
-                        self.element(at, element, &attributes);
-                    } else if parent.is_empty() {
-                        return Err((at, stray(name, "write <cross-domain-policy>")));
-                    } else {
-                        ignored = 1;
-                        self.rule(true, (at, ""), &stray(name, "remove it"));
+                    let known = ELEMENTS.iter().find(|e| e.0 == name && e.1 == parent);
+                    path.push(known.map_or("?", |e| e.0));
+                    root = root.or(Some((at, name)));
+                    match known {
+                        Some(element) => self.element(at, element, &attributes),
+                        None if parent.is_empty() => {
+                            return Err((at, stray(name, "write <cross-domain-policy>")))
+                        }
+                        None if parent == "?" => {}
+                        None => self.rule(true, (at, ""), &stray(name, "remove it")),
                     }
                 }
+                Event::End if path.pop() == Some("policy") => {
+                    let nothing = !self.grant(at);
+                    self.rule(nothing, (at, ""), NOTHING);
+                }
+                Event::End => {}
             }
         }
         let root = root.unwrap_or_default();
-        let silverlight = root.1 == "access-policy";
-        let uncontrolled = !silverlight && !self.seen.contains(&"site-control");
-        let forbidden = self.forbidden && !self.report.grants.is_empty();
-        self.rule(silverlight && !self.is_on(943), root, NOT_943);
-        self.rule(uncontrolled && self.is_on(843), root, ALSO_ASKED);
-        self.rule(forbidden, root, FORBIDDEN);
+        let flash = root.1 == "cross-domain-policy";
+        let uncontrolled = flash && !self.seen.contains(&"site-control");
+        self.rule(!flash && !self.ports.contains(&943), root, NOT_943);
+        self.rule(uncontrolled && self.ports.contains(&843), root, ALSO_ASKED);
+        self.rule(self.forbidden && !self.grants.is_empty(), root, FORBIDDEN);
         Ok(())
     }
 
@@ -200,7 +183,7 @@ impl Checker {
         for (name, example) in known {
             let a = given.iter().find(|a| a.name == *name);
             let missing = a.is_none() && !example.is_empty();
-            self.rule(missing, (at, &format!("{}=\"{}\"", name, example)), MISSING);
+            self.rule(missing, (at, &format!("{name}=\"{example}\"")), MISSING);
             values.push(a.map(|a| (a.at, a.value.as_str())));
         }
         let repeated = self.seen.contains(&name);
@@ -209,30 +192,23 @@ impl Checker {
             ("site-control", _) if repeated => self.rule(true, (at, ""), REPEATED),
             ("site-control", [Some(permitted)]) => self.site_control(at, *permitted),
             ("allow-access-from", [Some(domain), Some(to_ports), secure]) => {
-                let secure = secure.unwrap_or((at, "false"));
-                self.allow_access_from(*domain, *to_ports, secure);
+                self.allow_access_from(*domain, *to_ports, secure.unwrap_or((at, "false")));
             }
             ("domain", [Some((_, "*"))]) => self.sites.push("any site".into()),
             ("domain", [Some(uri)]) if uri.1.contains("://") => self.sites.push(shown(uri.1)),
             ("domain", [Some(uri)]) => self.rule(true, *uri, URI),
-            ("socket-resource", [Some(_), Some(protocol)]) if protocol.1 != "tcp" => {
-                self.rule(true, *protocol, PROTOCOL);
-            }
-            ("socket-resource", [Some(port), _]) => {
-                let ranges = self.port_list(*port, 4502, 4534);
-                self.sockets.extend(ranges);
-            }
+            ("socket-resource", [Some(port), Some((_, "tcp"))]) => self.list(*port, 4502, 4534),
+            ("socket-resource", [Some(_), Some(protocol)]) => self.rule(true, *protocol, PROTOCOL),
             _ => {}
         }
     }
 
     fn site_control(&mut self, at: Position, permitted: Value) {
-        let master = self.is_on(843);
+        let master = self.ports.contains(&843);
         let elsewhere = self.ports.iter().any(|port| *port != 843);
         let known = ["all", "master-only", "none"].contains(&permitted.1);
-        let late = self.seen.contains(&"allow-access-from");
         self.forbidden = master && permitted.1 == "none";
-        self.rule(late, (at, ""), LATE);
+        self.rule(self.seen.contains(&"allow-access-from"), (at, ""), LATE);
         self.rule(elsewhere, (at, ""), ELSEWHERE);
         self.rule(master && permitted.1 == "all", permitted, ALSO_ASKED);
         self.rule(!known, permitted, NOT_FOR_SOCKETS);
@@ -240,72 +216,57 @@ impl Checker {
 
     fn allow_access_from(&mut self, domain: Value, to_ports: Value, secure: Value) {
         let high = |port: &u16| !(1..1024).contains(port);
-        let mut ranges = self.port_list(to_ports, 1, 65535);
-        let low = ranges.iter().any(|r| r.0 < 1024 && *r != (1, 65535));
+        self.list(to_ports, 1, 65535);
+        let low = self.ranges.iter().any(|r| r.0 < 1024 && *r != (1, 65535));
         self.rule(low && self.ports.iter().any(high), to_ports, LOW_PORT);
         if self.ports.iter().all(high) {
-            ranges.retain(|range| range.1 >= 1024);
-            for range in &mut ranges {
-                range.0 = range.0.max(1024);
-            }
+            self.ranges.retain(|range| range.1 >= 1024);
+            self.ranges
+                .iter_mut()
+                .for_each(|range| range.0 = range.0.max(1024));
         }
         self.rule(!["true", "false"].contains(&secure.1), secure, SECURE);
-        let ports = in_words(ranges);
-        let mut who = match domain.1.strip_prefix("*.") {
-            _ if domain.1 == "*" => "any site".to_owned(),
-            Some(suffix) => format!("{} and its subdomains", suffix),
-            None => domain.1.to_owned(),
-        };
-        if secure.1 == "true" {
-            who += ", over HTTPS only,";
+        let only = ", over HTTPS only,";
+        let only = if secure.1 == "true" { only } else { "" };
+        match domain.1.strip_prefix("*.") {
+            _ if !is_domain(domain.1) => self.rule(true, domain, &instead(domain.1)),
+            _ if domain.1 == "*" => self.sites.push(format!("any site{only}")),
+            Some(suffix) => self
+                .sites
+                .push(format!("{suffix} and its subdomains{only}")),
+            None => self.sites.push(format!("{}{only}", domain.1)),
         }
-        let open = domain.1 == "*" && ports.starts_with("any");
-        self.rule(open, (domain.0, &ports), OPEN_TO_ALL);
-        if is_domain(domain.1) {
-            self.grant(&who, &ports);
-        } else {
-            self.rule(true, domain, &(DOMAIN.to_owned() + &instead(domain.1)));
-        }
+        self.grant(domain.0);
     }
 
     /// The ranges in a list of ports, as far as they are from `low` to `high`.
-    fn port_list(&mut self, list: Value, low: u16, high: u16) -> Vec<(u16, u16)> {
-        let flash = low == 1;
-        let mut ranges = Vec::new();
-        self.rule(list.1.contains(' '), list, LIST_BLANKS);
-        for item in list.1.split(',').map(str::trim) {
+    fn list(&mut self, (at, list): Value, low: u16, high: u16) {
+        self.rule(list.contains(' '), (at, list), LIST_BLANKS);
+        for item in list.split(',').map(str::trim) {
             let (first, last) = item.split_once('-').unwrap_or((item, item));
-            let (first, last) = match (port(first), port(last)) {
-                _ if item == "*" => (low, high),
-                (Some(first), Some(last)) => (first, last),
-                _ => (0, 0),
-            };
-            let backwards = first > last;
-            let good = low <= first && first <= last && last <= high;
-            let range = good && flash && first < last && item != "*";
-            let item = (list.0, item);
-            self.rule(backwards, item, BACKWARDS);
-            self.rule(!good && !backwards, item, NO_PORT);
-            self.rule(range, item, RANGE);
-            ranges.extend(Some((first, last)).filter(|_| good));
+            match (number(first), number(last)) {
+                _ if item == "*" => self.ranges.push((low, high)),
+                (Some(first), Some(last)) if first > last => self.rule(true, (at, item), BACKWARDS),
+                (Some(first), Some(last)) if low <= first && last <= high => {
+                    self.rule(low == 1 && first < last, (at, item), RANGE);
+                    self.ranges.push((first, last));
+                }
+                _ => self.rule(true, (at, item), NO_PORT),
+            }
         }
-        ranges
     }
 
-    /// The end of a Silverlight `policy`.
-    fn end_of_policy(&mut self, at: Position) {
+    /// Grants the named sites the named ports, and returns whether there were any of both.
+    fn grant(&mut self, at: Position) -> bool {
         let sites = listed(&std::mem::take(&mut self.sites));
-        let ports = in_words(std::mem::take(&mut self.sockets));
-        let nothing = sites.is_empty() || ports.is_empty();
-        self.rule(nothing, (at, ""), NOTHING);
-        self.grant(&sites, &ports);
-    }
-
-    fn grant(&mut self, who: &str, ports: &str) {
-        if !who.is_empty() && !ports.is_empty() {
-            let grant = format!("{} may connect to {}", who, ports);
-            self.report.grants.push(grant);
+        let ports = in_words(std::mem::take(&mut self.ranges));
+        let open = sites.starts_with("any site") && ports.starts_with("any port");
+        self.rule(open, (at, &ports), OPEN_TO_ALL);
+        let granted = !sites.is_empty() && !ports.is_empty();
+        if granted {
+            self.grants.push(format!("{sites} may connect to {ports}"));
         }
+        granted
     }
 }
 
@@ -314,67 +275,60 @@ fn stray(name: &str, instead: &str) -> String {
     let local = name.rsplit(':').next().unwrap_or(name);
     let found = shown(name);
     match ELEMENTS.iter().find(|e| e.0.eq_ignore_ascii_case(local)) {
-        Some(e) if e.0 != name => format!("<{}> is not read: write <{}>", found, e.0),
-        Some(e) if !e.1.is_empty() => format!("<{}> must be in <{}>: move it", found, e.1),
-        _ => format!("<{}> has no meaning in a socket policy: {}", found, instead),
+        Some(e) if e.0 != name => format!("<{found}> is not read: write <{}>", e.0),
+        Some(e) if !e.1.is_empty() => format!("<{found}> must be in <{}>: move it", e.1),
+        _ => format!("<{found}> has no meaning in a socket policy: {instead}"),
     }
 }
 
-/// What may have been meant by a wrong `domain`.
+/// What is wrong with a `domain`, and what may have been meant.
 fn instead(domain: &str) -> String {
     let host = domain.trim().rsplit("://").next().unwrap_or_default();
-    let host = host.split(&[':', '/'][..]).next().unwrap_or_default();
-    let suffix = format!("*.{}", host.trim_start_matches(&['*', '.'][..]));
+    let host = host.split([':', '/']).next().unwrap_or_default();
+    let suffix = format!("*.{}", host.trim_start_matches(['*', '.']));
     let mut meant = [host, &suffix, "game.example.com"].into_iter();
-    meant.find(|d| is_domain(d)).unwrap_or_default().to_owned()
+    DOMAIN.to_owned() + meant.find(|d| is_domain(d)).unwrap_or_default()
 }
 
 fn is_domain(domain: &str) -> bool {
-    let address = domain.parse::<Ipv4Addr>().is_ok() || domain.parse::<Ipv6Addr>().is_ok();
     let name = domain.strip_prefix("*.").unwrap_or(domain);
     let is_sign = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let is_label = |label: &str| !label.is_empty() && label.chars().all(is_sign);
     // A name's last label is no number, or it would be an address.
     let last = name.rsplit('.').next().unwrap_or_default();
     let is_name = name.split('.').all(is_label) && last.parse::<u32>().is_err();
-    domain == "*" || address || is_name && name.len() < 254
-}
-
-/// A port number: digits only.
-fn port(text: &str) -> Option<u16> {
-    text.parse().ok().filter(|_| !text.starts_with('+'))
+    domain == "*" || domain.parse::<IpAddr>().is_ok() || is_name && name.len() < 254
 }
 
 /// Ranges of ports in words, in order and joined where they touch; nothing for none.
 fn in_words(given: Vec<(u16, u16)>) -> String {
-    let mut ranges: Vec<(u16, u16)> = Vec::new();
-    for mut new in given {
-        ranges.retain(|old| {
-            let apart = old.1.saturating_add(1) < new.0 || new.1.saturating_add(1) < old.0;
-            if !apart {
-                new = (old.0.min(new.0), old.1.max(new.1));
-            }
-            apart
-        });
-        ranges.insert(ranges.partition_point(|old| *old < new), new);
+    let mut ranges = Vec::new();
+    for range in given {
+        ranges.insert(ranges.partition_point(|earlier| *earlier < range), range);
     }
+    ranges.dedup_by(|next, range| {
+        let touches = next.0 <= range.1.saturating_add(1);
+        range.1 = range.1.max(if touches { next.1 } else { 0 });
+        touches
+    });
     let words = ranges.iter().map(|(first, last)| match first == last {
         true => first.to_string(),
-        false => format!("{}-{}", first, last),
+        false => format!("{first}-{last}"),
     });
+    let words: Vec<String> = words.collect();
     match ranges.as_slice() {
         [] => String::new(),
         [(1, 65535)] => "any port".into(),
         [(1024, 65535)] => "any port from 1024".into(),
-        [(first, last)] if first == last => format!("port {}", first),
-        _ => format!("ports {}", listed(&words.collect::<Vec<_>>())),
+        [(first, last)] if first == last => format!("port {first}"),
+        _ => format!("ports {}", listed(&words)),
     }
 }
 
 /// `a, b and c`.
 fn listed(items: &[String]) -> String {
     match items.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} and {}", rest.join(", "), last),
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
         _ => items.concat(),
     }
 }

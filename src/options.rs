@@ -1,10 +1,9 @@
 //! The command line: a strict stream of options, all errors of which are usage errors.
 
 use std::ffi::{OsStr, OsString};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 /// The port on which Flash Player asks for the master policy file.
@@ -21,7 +20,10 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Flash Player waits for port 843 no longer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-const HELP: &str = "\
+/// The lines that `--help` prints.
+pub fn help() -> Vec<String> {
+    let text = format!(
+        "\
 usage: flash-policy-serv [OPTION]...
        flash-policy-serv --check [FILE]
        flash-policy-serv --probe ADDR
@@ -32,7 +34,7 @@ Serves a socket policy file to Flash Player, AIR, Lightspark and Silverlight.
                              than once; port 0 is a free one (default: port 843
                              on all IPv4 and IPv6 addresses)
   -f, --policy FILE          the policy file
-                             (default: @POLICY@)
+                             (default: {POLICY_FILE})
   -t, --timeout SECONDS      all the time that one client gets, 1 to 60
                              (default: 5; with --probe 3)
   -c, --max-connections N    open at once, 1 to 30000 (default: 1000)
@@ -52,12 +54,9 @@ Serves a socket policy file to Flash Player, AIR, Lightspark and Silverlight.
 
 SIGHUP reads the policy file again, SIGUSR1 writes the counters, SIGTERM stops.
 Exit status: 0 stopped as asked, 1 could not do it, 2 usage.
-";
-
-/// The lines that `--help` prints.
-pub fn help() -> Vec<String> {
-    let line = |line: &str| line.replace("@POLICY@", POLICY_FILE);
-    HELP.lines().map(line).collect()
+"
+    );
+    text.lines().map(str::to_owned).collect()
 }
 
 /// An address to listen on or to ask.
@@ -69,8 +68,9 @@ pub enum Address {
 }
 
 /// What the program is asked to do.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Default, PartialEq)]
 pub enum Task {
+    #[default]
     Serve,
     ServeStdin,
     Check,
@@ -79,6 +79,7 @@ pub enum Task {
     Version,
 }
 
+#[derive(Default)]
 pub struct Options {
     pub task: Task,
     pub listen: Vec<Address>,
@@ -103,68 +104,51 @@ impl Options {
                 (_, true) => Task::Version,
                 _ => Task::Serve,
             },
-            listen: Vec::new(),
-            policy: PathBuf::from(POLICY_FILE),
-            timeout: Duration::ZERO,
+            policy: POLICY_FILE.into(),
             max_connections: 1000,
-            backlog: 0,
-            user: None,
-            verbose: false,
+            ..Options::default()
         };
         if options.task != Task::Serve {
             return Ok(options);
         }
-        let (mut timeout, mut backlog) = (None, None);
-        let mut operand = None;
+        let (mut tasks, mut timeout, mut backlog, mut operand) = (Vec::new(), None, None, None);
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let (name, attached) = split(&argument);
-            let flag = matches!(name, "--stdin" | "-v" | "--verbose" | "--check");
-            if flag && attached.is_some() {
-                return Err(format!("{} takes no value", name));
+            if attached.is_some() && ["--stdin", "-v", "--verbose", "--check"].contains(&name) {
+                return Err(format!("{name} takes no value"));
             }
-            let mut value = || {
-                let value = attached.map(OsStr::to_owned).or_else(|| arguments.next());
-                value
-                    .filter(|v| !v.is_empty())
-                    .ok_or(format!("{} needs a value", name))
+            let mut value = || match attached.map(OsStr::to_owned).or_else(|| arguments.next()) {
+                Some(value) if !value.is_empty() => Ok(value),
+                _ => Err(format!("{name} needs a value")),
             };
-            let mut task = None;
+            let mut number_to = |highest| ranged(name, &value()?, highest);
             match name {
                 "-l" | "--listen" => options.listen.push(address(name, &value()?)?),
                 "-f" | "--policy" => options.policy = value()?.into(),
-                "-t" | "--timeout" => {
-                    timeout = Some(Duration::from_secs(ranged(name, &value()?, 1, 60)?))
-                }
-                "-c" | "--max-connections" => {
-                    options.max_connections = ranged(name, &value()?, 1, 30000)?
-                }
-                "-b" | "--backlog" => backlog = Some(ranged(name, &value()?, 1, 65535)?),
-                "-u" | "--user" => {
-                    options.user = Some(value()?.into_string().map_err(|user| {
-                        format!("{} {:?}: must be USER or USER:GROUP", name, user)
-                    })?)
-                }
+                "-t" | "--timeout" => timeout = Some(Duration::from_secs(number_to(60)?.into())),
+                "-c" | "--max-connections" => options.max_connections = number_to(30000)?.into(),
+                "-b" | "--backlog" => backlog = Some(number_to(65535)?),
+                "-u" | "--user" => options.user = Some(value()?.to_string_lossy().into()),
                 "-v" | "--verbose" => options.verbose = true,
-                "--stdin" => task = Some(Task::ServeStdin),
-                "--check" => task = Some(Task::Check),
-                "--probe" => task = Some(Task::Probe(peer(name, &value()?)?)),
+                "--stdin" => tasks.push(Task::ServeStdin),
+                "--check" => tasks.push(Task::Check),
+                "--probe" => tasks.push(Task::Probe(peer(name, &value()?)?)),
                 _ if argument.as_bytes().starts_with(b"-") => {
-                    return Err(format!("unknown option {:?}; --help lists them", argument))
+                    return Err(format!("unknown option {argument:?}; --help lists them"))
                 }
-                _ if operand.is_some() => return Err(format!("{:?} is one too many", argument)),
+                _ if operand.is_some() => return Err(format!("{argument:?} is one too many")),
                 _ => operand = Some(argument),
             }
-            if let Some(task) = task {
-                if options.task != Task::Serve && options.task != task {
-                    return Err("only one of --stdin, --check and --probe can be given".into());
-                }
-                options.task = task;
-            }
         }
+        tasks.dedup();
+        if tasks.len() > 1 {
+            return Err("only one of --stdin, --check and --probe can be given".into());
+        }
+        options.task = tasks.pop().unwrap_or_default();
         match operand {
             Some(file) if options.task == Task::Check => options.policy = file.into(),
-            Some(other) => return Err(format!("{:?} is not an option; --help lists them", other)),
+            Some(other) => return Err(format!("{other:?} is not an option; --help lists them")),
             None => {}
         }
         if options.task == Task::ServeStdin && (backlog.is_some() || !options.listen.is_empty()) {
@@ -181,9 +165,7 @@ impl Options {
         });
         options.backlog = match (backlog, listenq) {
             (Some(given), _) => given,
-            (None, Some(given)) if options.task == Task::Serve => {
-                ranged("LISTENQ", &given, 1, 65535)?
-            }
+            (_, Some(given)) if options.task == Task::Serve => ranged("LISTENQ", &given, 65535)?,
             _ => 4096,
         };
         Ok(options)
@@ -204,63 +186,50 @@ fn split(argument: &OsStr) -> (&str, Option<&OsStr>) {
     let bytes = argument.as_bytes();
     let (name, value) = match bytes.iter().position(|byte| *byte == b'=') {
         Some(at) if bytes.starts_with(b"--") => (&bytes[..at], Some(&bytes[at + 1..])),
-        _ if bytes.starts_with(b"-") && !bytes.starts_with(b"--") && bytes.len() > 2 => {
-            (&bytes[..2], Some(&bytes[2..]))
-        }
-        _ => (bytes, None),
+        _ if bytes.starts_with(b"--") || bytes.len() < 3 => (bytes, None),
+        _ => (&bytes[..2], Some(&bytes[2..])),
     };
     let name = std::str::from_utf8(name).unwrap_or_default();
     (name, value.map(OsStr::from_bytes))
 }
 
-/// `text` as a whole number from `low` to `high`: digits and nothing else.
-fn number<T: FromStr + PartialOrd>(text: &str, low: T, high: T) -> Option<T> {
-    let number = text.parse().ok().filter(|n| (low..=high).contains(n));
-    number.filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+/// A whole number up to 65535: digits only.
+pub fn number(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|_| !text.starts_with('+'))
 }
 
-fn ranged<T>(name: &str, value: &OsStr, low: T, high: T) -> Result<T, String>
-where
-    T: FromStr + PartialOrd + Copy + std::fmt::Display,
-{
-    number(value.to_str().unwrap_or_default(), low, high).ok_or_else(|| {
-        format!(
-            "{} {:?}: must be a whole number from {} to {}",
-            name, value, low, high
-        )
-    })
+fn ranged(name: &str, value: &OsStr, highest: u16) -> Result<u16, String> {
+    let given = value.to_str().and_then(number);
+    let number = given.filter(|number| (1..=highest).contains(number));
+    number.ok_or_else(|| format!("{name} {value:?}: must be a whole number from 1 to {highest}"))
 }
 
 /// `PORT`, `IP`, `IP:PORT` or `[IP6]:PORT`. Literals only: no name is ever looked up.
 fn address(name: &str, value: &OsStr) -> Result<Address, String> {
     let text = value.to_str().unwrap_or_default();
-    let at = |ip| Address::At(SocketAddr::new(ip, POLICY_PORT));
-    let bracketed = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
-    let address = match bracketed {
-        Some(ip6) => ip6.parse().map(|ip| at(IpAddr::V6(ip))).ok(),
-        None => number(text, 0, u16::MAX)
-            .map(Address::Everywhere)
-            .or_else(|| text.parse().map(at).ok())
-            .or_else(|| text.parse().map(Address::At).ok()),
-    };
-    address.ok_or_else(|| {
-        format!(
-            "{} {:?}: must be PORT, IP, IP:PORT or [IP6]:PORT, no name, and PORT at most 65535",
-            name, value
-        )
-    })
+    let with_port = format!("{text}:{POLICY_PORT}");
+    let bracketed = format!("[{text}]:{POLICY_PORT}");
+    let forms = [text, &with_port, &bracketed];
+    let literal = forms.iter().find_map(|form| form.parse().ok());
+    let right = "PORT, IP, IP:PORT or [IP6]:PORT, no name, and PORT at most 65535";
+    match (number(text), literal) {
+        (Some(port), _) => Ok(Address::Everywhere(port)),
+        (_, Some(address)) => Ok(Address::At(address)),
+        _ => Err(format!("{name} {value:?}: must be {right}")),
+    }
 }
 
 /// The server to probe: `localhost` and a mere port mean 127.0.0.1.
 fn peer(name: &str, value: &OsStr) -> Result<SocketAddr, String> {
-    let local = Ipv4Addr::LOCALHOST;
-    let text = value.to_str().unwrap_or_default();
-    let literal = match text.strip_prefix("localhost") {
-        Some(rest) => format!("{}{}", local, rest),
-        None => text.to_owned(),
+    let port = value
+        .to_str()
+        .and_then(|text| text.strip_prefix("localhost"));
+    let literal = match port {
+        Some(port) if port.is_empty() || port.starts_with(':') => format!("127.0.0.1{port}").into(),
+        _ => value.to_owned(),
     };
-    match address(name, OsStr::new(&literal))? {
-        Address::Everywhere(port) => Ok(SocketAddr::from((local, port))),
+    match address(name, &literal)? {
+        Address::Everywhere(port) => Ok((Ipv4Addr::LOCALHOST, port).into()),
         Address::At(address) => Ok(address),
     }
 }

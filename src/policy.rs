@@ -1,10 +1,10 @@
 //! The policy file, read whole, checked, and kept as the answer that players get.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::io::Read;
 use std::path::Path;
 
-use crate::check::{self, Report};
+use crate::check;
 use crate::log;
 use crate::options::Options;
 
@@ -12,52 +12,44 @@ use crate::options::Options;
 /// is served.
 pub const MAX_SIZE: usize = 20_480;
 
+/// The policy file, with a NUL after it.
 #[derive(Default)]
-pub struct Policy {
-    answer: Vec<u8>,
-}
+pub struct Policy(Vec<u8>);
 
 impl Policy {
     /// Reads the policy file that `options` name, and logs its warnings. An error is one line that
     /// begins with the file's name.
     pub fn read(options: &Options) -> Result<Policy, String> {
-        let (mut answer, report) = check_file(options)?;
+        let mut file = read_file(&options.policy)?;
+        let report = check::check(&file, &options.ports());
         for finding in report.findings() {
-            let line = format!("{}:{}", options.policy.display(), finding);
+            let line = format!("{}:{finding}", options.policy.display());
             match report.error {
                 Some(_) => return Err(line),
                 None => log::line(&line),
             }
         }
-        answer.push(0);
-        Ok(Policy { answer })
+        file.push(0);
+        Ok(Policy(file))
     }
 
     /// The policy file and, for a request that ended in NUL, a NUL.
     pub fn answer(&self, nul: bool) -> &[u8] {
-        match self.answer.split_last() {
-            Some((_, file)) if !nul => file,
-            _ => &self.answer,
-        }
+        let file = self.0.strip_suffix(b"\0").filter(|_| !nul);
+        file.unwrap_or(&self.0)
     }
 }
 
-/// The content of the policy file and what is to be said of it. An error names the file.
-pub fn check_file(options: &Options) -> Result<(Vec<u8>, Report), String> {
-    let path = &options.policy;
-    let file = read_file(path).map_err(|e| format!("{}: error: {}", path.display(), e))?;
-    let report = check::check(&file, &options.ports());
-    Ok((file, report))
-}
-
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+/// The content of the file at `path`. An error names the file.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let error = |e| format!("{}: error: {e}", path.display());
     // Before it is opened: the opening of a FIFO would wait for a writer.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(ErrorKind::Other, "not a regular file"));
+    if !fs::metadata(path).map_err(error)?.is_file() {
+        return Err(format!("{}: error: not a regular file", path.display()));
     }
-    let mut content = Vec::new();
     // One byte more than there may be shows that there is too much.
-    let mut file = File::open(path)?.take(MAX_SIZE as u64 + 1);
-    file.read_to_end(&mut content)?;
+    let mut file = File::open(path).map_err(error)?.take(MAX_SIZE as u64 + 1);
+    let mut content = Vec::new();
+    file.read_to_end(&mut content).map_err(error)?;
     Ok(content)
 }

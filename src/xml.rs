@@ -31,10 +31,9 @@ pub enum Event<'a> {
 
 /// Text from the file fit for a message: on one line, printable, at most 60 characters of it.
 pub fn shown(text: &str) -> String {
-    match text.char_indices().nth(60) {
-        Some((end, _)) => log::harmless(text.get(..end).unwrap_or(text)) + "...",
-        None => log::harmless(text),
-    }
+    let start: String = text.chars().take(60).collect();
+    let more = if start.len() < text.len() { "..." } else { "" };
+    log::harmless(&start) + more
 }
 
 /// Reads a whole file: its events in order, each with its place.
@@ -43,13 +42,18 @@ pub fn read(file: &[u8]) -> Result<Vec<(Position, Event<'_>)>, Fault> {
     let valid = std::str::from_utf8(file).map_or_else(|e| e.valid_up_to(), str::len);
     let rest = std::str::from_utf8(file.get(..valid).unwrap_or_default()).unwrap_or_default();
     let mut cursor = Cursor { rest, at: (1, 1) };
-    if cursor.run(|c| !is_xml(c)).len() < file.len() {
-        return match cursor.rest.starts_with('\0') {
-            true => cursor.fault("a NUL would end the policy here: remove it, the server adds one"),
-            false => cursor.fault("no character of UTF-8 text: save as UTF-8, or remove it"),
-        };
-    }
-    cursor = Cursor { rest, at: (1, 1) };
+    let events = match file.get(cursor.run(|c| !is_xml(c)).len()) {
+        Some(0) => Err("a NUL would end the policy here: remove it, the server adds one".into()),
+        Some(_) => Err("no character of UTF-8 text: save as UTF-8, or remove it".into()),
+        None => {
+            cursor = Cursor { rest, at: (1, 1) };
+            document(&mut cursor)
+        }
+    };
+    events.map_err(|text| (cursor.at, text))
+}
+
+fn document<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<(Position, Event<'a>)>, String> {
     cursor.blanks();
     let first = cursor.at;
     let mut events = Vec::new();
@@ -61,9 +65,9 @@ pub fn read(file: &[u8]) -> Result<Vec<(Position, Event<'_>)>, Fault> {
         let root_closed = open.is_empty() && matches!(events.last(), Some((_, Event::End)));
         if cursor.rest.is_empty() {
             return match open.pop().map(shown) {
-                Some(name) => cursor.fault(format!("<{0}> is open: write </{0}>", name)),
+                Some(name) => Err(format!("<{name}> is open: write </{name}>")),
                 None if root_closed => Ok(events),
-                None => cursor.fault("no element: write <cross-domain-policy>"),
+                None => Err("no element: write <cross-domain-policy>".into()),
             };
         } else if cursor.take("<!--") {
             cursor.until("--")?;
@@ -77,23 +81,23 @@ pub fn read(file: &[u8]) -> Result<Vec<(Position, Event<'_>)>, Fault> {
             let attributes = cursor.attributes()?;
             cursor.expect("?>")?;
             if name != "xml" || at != first || !is_declaration(&attributes) {
-                let text = r#"write <?xml version="1.0"?>, at the start of the file only"#;
-                return Err((at, text.into()));
+                cursor.at = at;
+                return Err(r#"write <?xml version="1.0"?>, at the start of the file only"#.into());
             }
             events.push((at, Event::Declaration(attributes)));
         } else if !doctype_seen && !root_closed && open.is_empty() && cursor.take("<!DOCTYPE") {
             doctype_seen = true;
             cursor.doctype()?;
         } else if root_closed || open.is_empty() && !cursor.rest.starts_with('<') {
-            return cursor.fault("outside the root element: remove this");
+            return Err("outside the root element: remove this".into());
         } else if cursor.take("</") {
             let name = cursor.name()?;
             cursor.blanks();
             cursor.expect(">")?;
             let due = open.pop().unwrap_or_default();
             if name != due {
-                let text = format!("</{}> where </{}> is due", shown(name), shown(due));
-                return Err((at, text));
+                cursor.at = at;
+                return Err(format!("</{}> where </{}> is due", shown(name), shown(due)));
             }
             events.push((at, Event::End));
         } else if !open.is_empty() && cursor.take("<![CDATA[") {
@@ -114,7 +118,7 @@ pub fn read(file: &[u8]) -> Result<Vec<(Position, Event<'_>)>, Fault> {
     }
 }
 
-/// What is still to be read of the file, and where that begins.
+/// What is still to be read of the file, and where that begins; after a failure, where that is.
 struct Cursor<'a> {
     rest: &'a str,
     at: Position,
@@ -122,13 +126,14 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// The attributes of a tag.
-    fn attributes(&mut self) -> Result<Vec<Attribute<'a>>, Fault> {
+    fn attributes(&mut self) -> Result<Vec<Attribute<'a>>, String> {
         let mut attributes: Vec<Attribute> = Vec::new();
-        while self.blanks() && !self.rest.starts_with(&['/', '>', '?'][..]) {
+        while self.blanks() && !self.rest.starts_with(['/', '>', '?']) {
             let at = self.at;
             let name = self.name()?;
             if attributes.iter().any(|a| a.name == name) {
-                return Err((at, format!("a second {}: remove one", shown(name))));
+                self.at = at;
+                return Err(format!("a second {}: remove one", shown(name)));
             }
             self.blanks();
             self.expect("=")?;
@@ -141,35 +146,36 @@ impl<'a> Cursor<'a> {
     }
 
     /// A straight quotation mark, after blanks.
-    fn quote(&mut self) -> Result<&'a str, Fault> {
+    fn quote(&mut self) -> Result<&'static str, String> {
         self.blanks();
-        let quote = self.rest.get(..1).filter(|q| *q == "'").unwrap_or("\"");
+        let quote = if self.rest.starts_with('\'') {
+            "'"
+        } else {
+            "\""
+        };
         self.expect(quote).map(|()| quote)
     }
 
     /// Text up to `end`, a `<` or the end of the file, with its references replaced.
-    fn text(&mut self, end: &str) -> Result<String, Fault> {
+    fn text(&mut self, end: &str) -> Result<String, String> {
         let mut text = String::new();
         loop {
             let plain = self.run(|c| c == '<' || c == '&' || end.contains(c));
             if end == "<" && plain.contains("]]>") {
-                return self.fault("]]> before this: write ]]&gt;");
+                return Err("]]> before this: write ]]&gt;".into());
             }
             text += &plain.replace(BLANKS, " ");
             if !self.rest.starts_with('&') {
                 return Ok(text);
             }
             let (reference, _) = self.rest.split_once(';').unwrap_or_default();
-            match referred(reference) {
-                Some(c) => text.push(c),
-                None => return self.fault("this & refers to nothing: write &amp;"),
-            }
+            text.push(referred(reference).ok_or("this & refers to nothing: write &amp;")?);
             self.skip(reference.len() + 1);
         }
     }
 
     /// The DOCTYPE after its first word. What is declared in it does not count.
-    fn doctype(&mut self) -> Result<(), Fault> {
+    fn doctype(&mut self) -> Result<(), String> {
         self.blanks();
         self.name()?;
         self.blanks();
@@ -193,10 +199,10 @@ impl<'a> Cursor<'a> {
         self.expect(">")
     }
 
-    fn name(&mut self) -> Result<&'a str, Fault> {
+    fn name(&mut self) -> Result<&'a str, String> {
         let starts = |c: char| c.is_ascii_alphabetic() || !c.is_ascii() || c == '_' || c == ':';
         if !self.rest.starts_with(starts) {
-            return self.fault("no name: write one here, or &lt; for a < that is text");
+            return Err("no name: write one here, or &lt; for a < that is text".into());
         }
         Ok(self.run(|c| !starts(c) && !c.is_ascii_digit() && c != '-' && c != '.'))
     }
@@ -206,18 +212,15 @@ impl<'a> Cursor<'a> {
     }
 
     /// Skips what comes before `mark`, and the mark.
-    fn until(&mut self, mark: &str) -> Result<(), Fault> {
-        let fault = || (self.at, format!("no end of this: write {}", mark));
-        let n = self.rest.find(mark).ok_or_else(fault)?;
-        self.skip(n + mark.len());
+    fn until(&mut self, mark: &str) -> Result<(), String> {
+        let n = self.rest.find(mark);
+        self.skip(n.ok_or(format!("no end of this: write {mark}"))? + mark.len());
         Ok(())
     }
 
-    fn expect(&mut self, mark: &str) -> Result<(), Fault> {
-        match self.take(mark) {
-            true => Ok(()),
-            false => self.fault(format!("write {} here", mark)),
-        }
+    fn expect(&mut self, mark: &str) -> Result<(), String> {
+        let taken = self.take(mark).then_some(());
+        taken.ok_or_else(|| format!("write {mark} here"))
     }
 
     fn take(&mut self, mark: &str) -> bool {
@@ -234,17 +237,12 @@ impl<'a> Cursor<'a> {
         let skipped = self.rest.get(..n).unwrap_or_default();
         self.rest = self.rest.get(n..).unwrap_or_default();
         for c in skipped.chars() {
-            let (line, column) = self.at;
             self.at = match c {
-                '\n' => (line + 1, 1),
-                _ => (line, column + 1),
+                '\n' => (self.at.0 + 1, 1),
+                _ => (self.at.0, self.at.1 + 1),
             };
         }
         skipped
-    }
-
-    fn fault<T>(&self, text: impl Into<String>) -> Result<T, Fault> {
-        Err((self.at, text.into()))
     }
 }
 
