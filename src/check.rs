@@ -39,6 +39,8 @@ const MISSING: &str = "without {} this counts for nothing: write that in";
 const REPEATED: &str = "a second site-control: remove it";
 const LATE: &str = "site-control must be first: move it before allow-access-from";
 const ELSEWHERE: &str = "Lightspark refuses site-control from a port other than 843: remove it";
+const APART: &str = "Lightspark refuses site-control from a port other than 843: \
+    serve port 843 with a file of its own";
 const ALSO_ASKED: &str = "players also ask the port they want, and may hang there: \
     write <site-control permitted-cross-domain-policies=\"master-only\"/>";
 const FORBIDDEN: &str = "\"none\" forbids this policy too: write \"master-only\"";
@@ -51,11 +53,13 @@ const LOW_PORT: &str = "{} has ports below 1024, which only a policy from such a
     serve it with --listen 843";
 const LIST_BLANKS: &str = "\"{}\" has blanks, which some players refuse: remove them";
 const BACKWARDS: &str = "{} runs backwards: write the lower port first";
-const NO_PORT: &str = "\"{}\" is no port or range: write 1 to 65535 (Silverlight: 4502 to 4534)";
+const NO_PORT: &str =
+    "\"{}\" cannot be granted: write ports from 1 to 65535 (Silverlight: 4502 to 4534)";
 const RANGE: &str = "Lightspark reads only the first port of {}: write the ports, or *";
 const NOT_943: &str = "Silverlight asks port 943 only: serve it with --listen 943";
 const URI: &str = "\"{}\" is not an origin: write such as http://game.example.com or *";
 const PROTOCOL: &str = "\"{}\" cannot be granted: write tcp";
+const EMPTY: &str = "this grants nothing: write <{}> in it";
 const NOTHING: &str = "this grants nothing: write a domain and a socket-resource in the policy";
 
 /// What the check found; a fault's text is one line that says what to write instead.
@@ -169,6 +173,9 @@ impl Report {
         self.rule(!flash && !self.ports.contains(&943), root, NOT_943);
         self.rule(uncontrolled && self.ports.contains(&843), root, ALSO_ASKED);
         self.rule(self.forbidden && !self.grants.is_empty(), root, FORBIDDEN);
+        let entry = if flash { "allow-access-from" } else { "policy" };
+        let empty = !self.forbidden && !self.seen.contains(&entry);
+        self.rule(empty, (root.0, entry), EMPTY);
         Ok(())
     }
 
@@ -209,7 +216,8 @@ impl Report {
         let known = ["all", "master-only", "none"].contains(&permitted.1);
         self.forbidden = master && permitted.1 == "none";
         self.rule(self.seen.contains(&"allow-access-from"), (at, ""), LATE);
-        self.rule(elsewhere, (at, ""), ELSEWHERE);
+        self.rule(elsewhere && !master, (at, ""), ELSEWHERE);
+        self.rule(elsewhere && master, (at, ""), APART);
         self.rule(master && permitted.1 == "all", permitted, ALSO_ASKED);
         self.rule(!known, permitted, NOT_FOR_SOCKETS);
     }

@@ -99,21 +99,22 @@ fn bind_one(address: SocketAddr, backlog: u16) -> Result<Arc<Listener>, String> 
 }
 
 /// The socket on standard input, a listener or a connection, as inetd, systemd, s6 and tcpsvd hand
-/// it over.
-pub fn from_stdin() -> Result<Sockets, String> {
+/// it over, and its own address.
+pub fn from_stdin() -> Result<(Sockets, SocketAddr), String> {
     adopt_stdin().map_err(|e| format!("standard input is no TCP socket in use: {e}"))
 }
 
-fn adopt_stdin() -> io::Result<Sockets> {
+fn adopt_stdin() -> io::Result<(Sockets, SocketAddr)> {
     let socket = TcpStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let address = socket.local_addr()?;
     if sys::is_listening(&socket) {
         socket.set_nonblocking(false)?;
         // Holds for accept too, see SO_RCVTIMEO in socket(7).
         socket.set_read_timeout(Some(ACCEPT_TIMEOUT))?;
         let listener = Listener::new(TcpListener::from(OwnedFd::from(socket)), true)?;
-        Ok(Sockets::Listeners(vec![listener]))
+        Ok((Sockets::Listeners(vec![listener]), address))
     } else {
         let peer = socket.peer_addr()?;
-        Ok(Sockets::Connection(socket, peer))
+        Ok((Sockets::Connection(socket, peer), address))
     }
 }

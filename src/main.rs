@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use connection::Conversation;
 use listeners::Sockets;
-use options::{Options, Task};
+use options::{Address, Options, Task};
 use policy::Policy;
 use serve::Server;
 use sys::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
@@ -78,14 +78,19 @@ fn check(options: &Options) -> Result<i32, String> {
     Ok(print(&lines).max(i32::from(report.error.is_some())))
 }
 
-fn serve(options: Options) -> Result<i32, String> {
+fn serve(mut options: Options) -> Result<i32, String> {
+    let mut adopted = None;
     if options.task == Task::ServeStdin {
         log::keep_off_connections();
+        let (sockets, address) = listeners::from_stdin()?;
+        // The policy is to be one for that port.
+        options.listen = vec![Address::At(address)];
+        adopted = Some(sockets);
     }
     let policy = Policy::read(&options)?;
-    let sockets = match options.task {
-        Task::ServeStdin => listeners::from_stdin()?,
-        _ => Sockets::Listeners(listeners::bind(&options.listen, options.backlog)?),
+    let sockets = match adopted {
+        Some(sockets) => sockets,
+        None => Sockets::Listeners(listeners::bind(&options.listen, options.backlog)?),
     };
     if let Some(user) = &options.user {
         privileges::give_up_root_for(user)?;

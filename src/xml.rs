@@ -4,6 +4,7 @@
 //! No recursion; memory in proportion to the file, whatever it holds.
 
 use crate::log;
+use crate::options::number;
 
 const BLANKS: &[char] = &[' ', '\t', '\r', '\n'];
 
@@ -75,6 +76,9 @@ fn document<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<(Position, Event<'a>)>, S
         } else if cursor.take("<?") {
             let name = cursor.name()?;
             if !name.eq_ignore_ascii_case("xml") {
+                if !cursor.rest.starts_with("?>") {
+                    cursor.blank()?;
+                }
                 cursor.until("?>")?;
                 continue;
             }
@@ -176,11 +180,15 @@ impl<'a> Cursor<'a> {
 
     /// The DOCTYPE after its first word. What is declared in it does not count.
     fn doctype(&mut self) -> Result<(), String> {
-        self.blanks();
+        self.blank()?;
         self.name()?;
         self.blanks();
-        let literals = 2 * u8::from(self.take("PUBLIC")) + u8::from(self.take("SYSTEM"));
-        for _ in 0..literals {
+        let identifiers = match self.take("PUBLIC") {
+            true => 2,
+            false => u8::from(self.take("SYSTEM")),
+        };
+        for _ in 0..identifiers {
+            self.blank()?;
             let quote = self.quote()?;
             self.until(quote)?;
         }
@@ -200,11 +208,16 @@ impl<'a> Cursor<'a> {
     }
 
     fn name(&mut self) -> Result<&'a str, String> {
-        let starts = |c: char| c.is_ascii_alphabetic() || !c.is_ascii() || c == '_' || c == ':';
-        if !self.rest.starts_with(starts) {
+        if !self.rest.starts_with(starts_name) {
             return Err("no name: write one here, or &lt; for a < that is text".into());
         }
-        Ok(self.run(|c| !starts(c) && !c.is_ascii_digit() && c != '-' && c != '.'))
+        Ok(self.run(|c| !starts_name(c) && !continues_name(c)))
+    }
+
+    fn blank(&mut self) -> Result<(), String> {
+        self.blanks()
+            .then(|| ())
+            .ok_or_else(|| "write a blank here".into())
     }
 
     fn blanks(&mut self) -> bool {
@@ -248,9 +261,14 @@ impl<'a> Cursor<'a> {
 
 fn is_declaration(attributes: &[Attribute]) -> bool {
     let mut order = ["version", "encoding", "standalone"].iter();
-    let ordered = attributes.iter().all(|a| order.any(|name| *name == a.name));
-    let version = attributes.first().filter(|a| a.name == "version");
-    ordered && version.map_or(false, |a| a.value.starts_with("1."))
+    let right = |a: &Attribute| match a.name {
+        "version" => a.value.strip_prefix("1.").and_then(number).is_some(),
+        "standalone" => a.value == "yes" || a.value == "no",
+        _ => true,
+    };
+    let mut attributes = attributes.iter().peekable();
+    attributes.peek().map_or(false, |a| a.name == "version")
+        && attributes.all(|a| right(a) && order.any(|name| *name == a.name))
 }
 
 /// The character that `reference` stands for: from its `&` to before its `;`.
@@ -268,6 +286,20 @@ fn referred(reference: &str) -> Option<char> {
             char::from_u32(code.ok()?).filter(|c| is_xml(*c))
         }
     }
+}
+
+// The characters of names are those of XML 1.0, fifth edition.
+
+fn starts_name(c: char) -> bool {
+    matches!(c, ':' | '_' | 'A'..='Z' | 'a'..='z' | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}'
+        | '\u{f8}'..='\u{2ff}' | '\u{370}'..='\u{37d}' | '\u{37f}'..='\u{1fff}'
+        | '\u{200c}'..='\u{200d}' | '\u{2070}'..='\u{218f}' | '\u{2c00}'..='\u{2fef}'
+        | '\u{3001}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fffd}'
+        | '\u{10000}'..='\u{effff}')
+}
+
+fn continues_name(c: char) -> bool {
+    matches!(c, '-' | '.' | '0'..='9' | '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}'..='\u{2040}')
 }
 
 fn is_xml(c: char) -> bool {

@@ -84,6 +84,7 @@ fn cases(table: &str, try_case: impl Fn(&str, &[&str])) {
 fn entries() {
     let table = r#"
 =
+    1:1: warning: this grants nothing: write <allow-access-from> in it
     grants nothing
 =<allow-access-from domain="LocalHost" to-ports="1"/>
     LocalHost may connect to port 1
@@ -136,7 +137,7 @@ fn entries() {
     grants nothing
 =<allow-access-from domain="ü.example" to-ports="x"/>
     3:20: warning: "ü.example" is not a name, an address, * or such as *.example.com: write game.example.com
-    3:39: warning: "x" is no port or range: write 1 to 65535 (Silverlight: 4502 to 4534)
+    3:39: warning: "x" cannot be granted: write ports from 1 to 65535 (Silverlight: 4502 to 4534)
     grants nothing
 =<allow-access-from domain="a.example" to-ports="5222,8000"/>
     a.example may connect to ports 5222 and 8000
@@ -148,22 +149,22 @@ fn entries() {
     3:1: warning: without to-ports="5222,8000" this counts for nothing: write that in
     grants nothing
 =<allow-access-from domain="a.example" to-ports=""/>
-    3:39: warning: "" is no port or range...
+    3:39: warning: "" cannot be granted...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="5222,0"/>
-    3:39: warning: "0" is no port or range...
+    3:39: warning: "0" cannot be granted...
     a.example may connect to port 5222
 =<allow-access-from domain="a.example" to-ports="65536"/>
-    3:39: warning: "65536" is no port or range...
+    3:39: warning: "65536" cannot be granted...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="+80"/>
-    3:39: warning: "+80" is no port or range...
+    3:39: warning: "+80" cannot be granted...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="80;81"/>
-    3:39: warning: "80;81" is no port or range...
+    3:39: warning: "80;81" cannot be granted...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="80-"/>
-    3:39: warning: "80-" is no port or range...
+    3:39: warning: "80-" cannot be granted...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="5222, 8000"/>
     3:39: warning: "5222, 8000" has blanks, which some players refuse: remove them
@@ -173,7 +174,7 @@ fn entries() {
     a.example may connect to ports 5222 and 8000
 =<allow-access-from domain="a.example" to-ports="52 22"/>
     3:39: warning: "52 22" has blanks...
-    3:39: warning: "52 22" is no port or range...
+    3:39: warning: "52 22" cannot be granted...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="8010-8000"/>
     3:39: warning: 8010-8000 runs backwards: write the lower port first
@@ -199,12 +200,15 @@ fn entries() {
     b.example may connect to port 9
     c.example may connect to port 1
 =<allow-http-request-headers-from domain="*" headers="*"/>
+    1:1: warning: this grants nothing: write <allow-access-from>...
     3:1: warning: <allow-http-request-headers-from> has no meaning in a socket policy: remove it
     grants nothing
 =<allow-access-from-identity><signatory>x</signatory></allow-access-from-identity>
+    1:1: warning: this grants nothing: write <allow-access-from>...
     3:1: warning: <allow-access-from-identity> has no meaning in a socket policy: remove it
     grants nothing
 =é<Allow-Access-From domain="*" to-ports="*">x</Allow-Access-From><![CDATA[x]]>
+    1:1: warning: this grants nothing: write <allow-access-from>...
     3:1: warning: text has no meaning in a policy: remove it
     3:2: warning: <Allow-Access-From> is not read: write <allow-access-from>
     3:66: warning: text has no meaning in a policy: remove it
@@ -213,6 +217,7 @@ fn entries() {
     3:1: warning: <x> has no meaning in a socket policy: remove it
     a.example may connect to port 9
 =<x:allow-access-from domain="*" to-ports="*"/>
+    1:1: warning: this grants nothing: write <allow-access-from>...
     3:1: warning: <x:allow-access-from> is not read: write <allow-access-from>
     grants nothing
 =<allow-access-from domain="a.example" to-ports="9"><allow-access-from domain="*" to-ports="*"/></allow-access-from>
@@ -225,6 +230,7 @@ fn entries() {
     3:52: warning: no attribute Secure counts here: remove it, or correct it (in lower case)
     a.example may connect to port 9
 =<site-control permitted-cross-domain-policies="none"/>
+    1:1: warning: this grants nothing: write <allow-access-from>...
     3:1: warning: a second site-control: remove it
     grants nothing
 "#;
@@ -252,7 +258,7 @@ fn served_from() {
     3:39: warning: 80,5222 has ports below 1024, which only a policy from such a port can grant: serve...
     a.example may connect to port 5222
 =master-only 80,5222 843 5000
-    2:1: warning: Lightspark refuses site-control...
+    2:1: warning: Lightspark refuses site-control from a port other than 843: serve port 843 with a file of its own
     3:39: warning: 80,5222 has ports below 1024...
     a.example may connect to ports 80 and 5222
 =all 80,5222 843
@@ -262,7 +268,7 @@ fn served_from() {
     1:1: warning: "none" forbids this policy too: write "master-only"
     grants nothing
 =none 0 843
-    3:39: warning: "0" is no port...
+    3:39: warning: "0" cannot be granted...
     grants nothing
 =none 80,5222 842
     2:1: warning: Lightspark refuses site-control...
@@ -328,7 +334,8 @@ fn served_from() {
     compare(&format!("{}</cross-domain-policy>", late), "843", &expected);
     let bare = "<cross-domain-policy><site-control/></cross-domain-policy>";
     let expected = "1:22: warning: without permitted-cross-domain-policies=\"master-only\" this...";
-    compare(bare, "843", &[expected, "grants nothing"]);
+    let empty = "1:1: warning: this grants nothing...";
+    compare(bare, "843", &[empty, expected, "grants nothing"]);
 }
 
 /// The shipped policy, and what may stand before and in the root.
@@ -382,11 +389,11 @@ fn silverlight() {
     2:57: warning: this grants nothing: write a domain and a socket-resource in the policy
     grants nothing
 =<domain uri='*'/> <socket-resource port='4501' protocol='tcp'/>
-    2:18: warning: "4501" is no port or range: write 1 to 65535 (Silverlight: 4502 to 4534)
+    2:18: warning: "4501" cannot be granted: write ports from 1 to 65535 (Silverlight: 4502 to 4534)
     2:57: warning: this grants nothing...
     grants nothing
 =<domain uri='*'/> <socket-resource port='4502,4535' protocol='tcp'/>
-    2:18: warning: "4535" is no port or range...
+    2:18: warning: "4535" cannot be granted...
     any site may connect to port 4502
 =<domain uri='*'/> <socket-resource port='4502' protocol='udp'/>
     2:30: warning: "udp" cannot be granted: write tcp
@@ -477,6 +484,14 @@ fn errors() {
     1:5: error: write = here
 =<a b=1/>
     1:6: error: write " here
+=<a b='1'/>
+    1:3: error: write > here
+=<a b='1' ”c='2'/>
+    1:10: error: no name...
+=<a b·='1' ·c='2'/>
+    1:11: error: no name...
+=<×/>
+    1:2: error: no name...
 =<a b=“1”/>
     1:6: error: write " here
 =<a b="1/>
@@ -512,7 +527,9 @@ fn errors() {
 =<? a?><a/>
     1:3: error: no name...
 =<?a <a/>
-    1:4: error: no end of this: write ?>
+    1:5: error: no end of this: write ?>
+=<?a+b?><a/>
+    1:4: error: write a blank here
 =<a/><?xml version='1.0'?>
     1:5: error: write <?xml version="1.0"?>, at the start of the file only
 =<!-- --><?xml version='1.0'?><a/>
@@ -529,6 +546,10 @@ fn errors() {
     1:1: error: write <?xml...
 =<?xml version='2.0'?><a/>
     1:1: error: write <?xml...
+=<?xml version='1.0 '?><a/>
+    1:1: error: write <?xml...
+=<?xml version='1.0' standalone='maybe'?><a/>
+    1:1: error: write <?xml...
 =<?xml version='1.0'><a/>
     1:20: error: write ?> here
 =<!DOCTYPE a
@@ -536,7 +557,15 @@ fn errors() {
 =<!DOCTYPE a SYSTEM b><a/>
     1:20: error: write " here
 =<!DOCTYPE a PUBLIC 'b'><a/>
-    1:23: error: write " here
+    1:23: error: write a blank here
+=<!DOCTYPE a PUBLIC 'b' ><a/>
+    1:24: error: write " here
+=<!DOCTYPE a PUBLIC'b' 'c'><a/>
+    1:19: error: write a blank here
+=<!DOCTYPEa><a/>
+    1:10: error: write a blank here
+=<!DOCTYPE a PUBLICSYSTEM 'b'><a/>
+    1:19: error: write a blank here
 =<!DOCTYPE a [ <a/>
     1:19: error: write > here
 =<!DOCTYPE a><!DOCTYPE a><a/>
@@ -610,10 +639,18 @@ fn well_formed() {
         ("\u{feff}\r\n", ">\r\n\t"),
         ("", " xsi:a='&lt;&gt;&amp;&apos;&quot;&#9;&#x1f600;\"'>"),
     ] {
-        let policy = format!("{}{}{}{}", before, root, inside, end);
-        compare(&policy, "842", &["grants nothing"]);
+        let entry = "<allow-access-from domain='a.example' to-ports='1'/>";
+        let policy = format!("{}{}{}{}{}", before, root, inside, entry, end);
+        compare(&policy, "842", &["a.example may connect to port 1"]);
     }
-    compare("<cross-domain-policy />", "842", &["grants nothing"]);
+    for root in ["cross-domain-policy", "access-policy"] {
+        let entry = match root {
+            "access-policy" => "policy",
+            _ => "allow-access-from",
+        };
+        let empty = format!("1:1: warning: this grants nothing: write <{}> in it", entry);
+        compare(&format!("<{} />", root), "943", &[&empty, "grants nothing"]);
+    }
 }
 
 /// The answer is the file and a NUL.
@@ -646,7 +683,7 @@ fn harmless_output() {
     let long = "y".repeat(5000);
     let policy = format!(
         "<cross-domain-policy>{}</cross-domain-policy>",
-        "<x/>".repeat(200)
+        "<x/>".repeat(200) + "<allow-access-from domain='a' to-ports='1'/>"
     );
     let (lines, _) = check_file(&Scratch::new(), policy.as_bytes(), "842");
     assert_eq!(lines.len(), 102);

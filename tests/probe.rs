@@ -129,6 +129,9 @@ fn what_some_players_mind_is_a_warning() {
     const BARE: &[&str] = &["<cross-domain-policy><allow-access-from domain='a.example' to-ports='5222'/></cross-domain-policy>"];
     const AFTER: &[&str] = &["<cross-domain-policy><allow-access-from domain='a.example' to-ports='5222'/></cross-domain-policy>\0\n"];
     const RANGE: &[&str] = &["<cross-domain-policy><allow-access-from domain='a.example' to-ports='5222-5333'/></cross-domain-policy>\0"];
+    let (status, text) = probe_answer(&["<cross-domain-policy/>\0"]);
+    assert_eq!(status, 1, "{}", text);
+    assert!(text.contains("this grants nothing"), "{}", text);
     for (answer, reason) in [
         (SPLIT, "came in 2 pieces"),
         (BARE, "no NUL at its end"),
@@ -232,6 +235,7 @@ fn wrong_use_is_unknown() {
     for arguments in [
         &["example.com"][..],
         &["127.0.0.1:x"],
+        &["localhost5"],
         &["1", "-t", "0"],
         &["1", "2"],
         &[],

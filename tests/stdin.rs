@@ -37,6 +37,19 @@ fn listener_is_served_and_survives() {
     }
 }
 
+/// What a policy may say depends on the port that it is served from.
+#[test]
+fn policy_is_checked_for_the_port_of_the_listener() {
+    let scratch = Scratch::new();
+    let control =
+        "<site-control permitted-cross-domain-policies='master-only'/><allow-access-from ";
+    let policy = scratch.file("policy.xml", NARROW.replace("<allow-access-from ", control));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut server = Server::spawn(given(listener).args(["-f", &policy]));
+    server.expect("Lightspark refuses site-control from a port other than 843");
+    server.stop();
+}
+
 /// Stopped and started under load, no connection is lost.
 #[test]
 fn restart_on_a_listener_loses_nobody() {
