@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind::ConnectionAborted, ErrorKind::WouldBlock};
-use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::io::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -184,14 +183,15 @@ impl Server {
         listener: &Arc<Listener>,
         turn: &mut Option<MutexGuard<Duration>>,
     ) {
-        let accepted = Instant::now();
+        let deadline = Instant::now() + self.options.timeout;
         let (number, policy) = self.enter();
         // Whole milliseconds, as poll waits: it may not last longer than was earned.
         let earned = turn.as_ref().map_or(0, |turn| turn.subsec_millis());
-        let mut grace = Duration::from_millis(earned.into());
+        let grace = Duration::from_millis(earned.into());
+        let mut in_grace: Option<Instant> = None;
         let mut patience = |end| {
-            let grace = mem::take(&mut grace);
-            if !grace.is_zero() {
+            if in_grace.is_none() && !grace.is_zero() {
+                in_grace = Some(Instant::now());
                 return grace;
             }
             let waiting = (stream.clone(), end);
@@ -203,14 +203,13 @@ impl Server {
         };
         let conversation = Conversation {
             stream: &stream,
-            deadline: accepted + self.options.timeout,
+            deadline,
             patience: &mut patience,
         };
         let outcome = conversation.hold(&policy);
         if let Some(turn) = turn {
-            **turn = (**turn + GRACE_EARNED)
-                .saturating_sub(accepted.elapsed())
-                .min(GRACE);
+            let spent = in_grace.map_or(Duration::ZERO, |since| since.elapsed());
+            **turn = (**turn + GRACE_EARNED).saturating_sub(spent).min(GRACE);
         }
         let waited = turn.is_none();
         let outcome = self.leave(number, outcome, waited);
