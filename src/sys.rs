@@ -119,7 +119,8 @@ pub fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Writes as much as there is room for, and returns how much that was. Where there is none, the
-/// error is of kind `WouldBlock`; this never waits either. No signal comes of a broken connection: std ignores SIGPIPE.
+/// error is of kind `WouldBlock`; this never waits either. No signal comes of a broken connection:
+/// std ignores SIGPIPE.
 pub fn transmit(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     let (fd, start) = (stream.as_raw_fd(), bytes.as_ptr());
     // SAFETY: `start` has the length given, and both borrows outlive the call.

@@ -211,7 +211,7 @@ impl<'a> Cursor<'a> {
         if !self.rest.starts_with(starts_name) {
             return Err("no name: write one here, or &lt; for a < that is text".into());
         }
-        Ok(self.run(|c| !starts_name(c) && !continues_name(c)))
+        Ok(self.run(|c| !continues_name(c)))
     }
 
     fn blank(&mut self) -> Result<(), String> {
@@ -264,7 +264,10 @@ fn is_declaration(attributes: &[Attribute]) -> bool {
     let right = |a: &Attribute| match a.name {
         "version" => a.value.strip_prefix("1.").and_then(number).is_some(),
         "standalone" => a.value == "yes" || a.value == "no",
-        _ => true,
+        _ => a
+            .value
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)),
     };
     let mut attributes = attributes.iter().peekable();
     attributes.peek().map_or(false, |a| a.name == "version")
@@ -288,8 +291,7 @@ fn referred(reference: &str) -> Option<char> {
     }
 }
 
-// The characters of names are those of XML 1.0, fifth edition.
-
+/// The characters that a name begins with (XML 1.0, fifth edition).
 fn starts_name(c: char) -> bool {
     matches!(c, ':' | '_' | 'A'..='Z' | 'a'..='z' | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}'
         | '\u{f8}'..='\u{2ff}' | '\u{370}'..='\u{37d}' | '\u{37f}'..='\u{1fff}'
@@ -299,7 +301,8 @@ fn starts_name(c: char) -> bool {
 }
 
 fn continues_name(c: char) -> bool {
-    matches!(c, '-' | '.' | '0'..='9' | '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}'..='\u{2040}')
+    let marks = ('\u{300}'..='\u{36f}').contains(&c) || "\u{b7}\u{203f}\u{2040}".contains(c);
+    starts_name(c) || c.is_ascii_digit() || "-.".contains(c) || marks
 }
 
 fn is_xml(c: char) -> bool {
