@@ -118,7 +118,7 @@ fn serve(mut options: Options) -> Result<i32, String> {
     };
 
     sys::raise_descriptor_limit(options.max_connections as u32 + SPARE_DESCRIPTORS);
-    // SIGXFSZ: a log that has reached the limit of a file's size loses lines, and nothing else happens.
+    // SIGXFSZ: a log that has reached the limit of a file's size loses lines, and that is all.
     let signals = sys::block(&[SIGHUP, SIGUSR1, SIGTERM, SIGINT, SIGXFSZ]);
     let server = Server::start(policy, listeners, options)?;
     for listener in &server.listeners {

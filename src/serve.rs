@@ -76,8 +76,8 @@ struct State {
 }
 
 impl Server {
-    /// Serves `policy` on `listeners` from now on. An error means that there is not enough memory for
-    /// a thread.
+    /// Serves `policy` on `listeners` from now on. An error means that there is not enough memory
+    /// for a thread.
     pub fn start(
         policy: Policy,
         listeners: Vec<Arc<Listener>>,

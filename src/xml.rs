@@ -215,9 +215,10 @@ impl<'a> Cursor<'a> {
     }
 
     fn blank(&mut self) -> Result<(), String> {
-        self.blanks()
-            .then(|| ())
-            .ok_or_else(|| "write a blank here".into())
+        match self.blanks() {
+            true => Ok(()),
+            false => Err("write a blank here".into()),
+        }
     }
 
     fn blanks(&mut self) -> bool {
