@@ -8,8 +8,7 @@ use crate::check;
 use crate::log;
 use crate::options::Options;
 
-/// The largest policy file in bytes: the C server's buffer, so that each file that it could serve
-/// is served.
+/// The largest policy file in bytes: the C server's buffer.
 pub const MAX_SIZE: usize = 20_480;
 
 /// The policy file, with a NUL after it.
