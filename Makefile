@@ -141,8 +141,9 @@ uninstall:
 	$(call remove_service,$(unitdir)/$(NAME)-stdin.service)
 	$(call remove_service,$(unitdir)/$(NAME)-stdin.socket)
 	$(call remove_service,$(initdir)/$(NAME),$(remove_settings))
-	@case '$(prefix)' in */$(NAME)) \
-	    rmdir '$(DESTDIR)$(bindir)' '$(DESTDIR)$(sysconfdir)' '$(DESTDIR)$(prefix)' 2>/dev/null || : ;; esac
+	@case '$(prefix)' in */$(NAME)) rmdir '$(DESTDIR)$(bindir)' '$(DESTDIR)$(sysconfdir)' \
+	    '$(DESTDIR)$(prefix)/share/man/man8' '$(DESTDIR)$(prefix)/share/man' \
+	    '$(DESTDIR)$(prefix)/share' '$(DESTDIR)$(prefix)' 2>/dev/null || : ;; esac
 
 # The NAT gateway. Settings reach the helper in the environment: make nat-up WAN=eth0 LAN=eth1
 NAT = $(addprefix nat-,up down status check print persist unpersist client verify)

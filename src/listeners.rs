@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::io::{AsFd, OwnedFd};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Held by the one thread that accepts: how long the next client may keep it waiting.
     pub turn: Mutex<Duration>,
-    /// How many threads accept or wait for their turn.
+    /// How many threads accept or wait for their turn, with the first that is to be started.
     pub idle: AtomicUsize,
     /// Others hold this socket too, and it goes on listening when this program ends.
     shared: bool,
@@ -39,10 +39,22 @@ impl Listener {
         Ok(Arc::new(Listener {
             address: socket.local_addr()?,
             turn: Mutex::default(),
-            idle: AtomicUsize::new(0),
+            idle: AtomicUsize::new(1),
             socket,
             shared,
         }))
+    }
+
+    /// Counts a thread in, unless there are as many as `most` already. Returns whether it did.
+    pub fn join(&self, most: usize) -> bool {
+        let one_more = |idle| (idle < most).then(|| idle + 1);
+        self.idle.fetch_update(SeqCst, SeqCst, one_more).is_ok()
+    }
+
+    /// Counts a thread out, unless it is the last. Returns whether it did.
+    pub fn leave(&self) -> bool {
+        let one_less = |idle| (idle > 1).then(|| idle - 1);
+        self.idle.fetch_update(SeqCst, SeqCst, one_less).is_ok()
     }
 
     /// Ends the listening, so that a thread that waits in accept returns, unless the socket must live
@@ -71,10 +83,13 @@ pub fn bind(addresses: &[Address], backlog: u16) -> Result<Vec<Arc<Listener>>, S
 fn bind_everywhere(port: u16, backlog: u16) -> Result<Vec<Arc<Listener>>, String> {
     let mut listeners = Vec::new();
     let mut ip4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    if TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok() {
-        let ip6 = bind_one((Ipv6Addr::UNSPECIFIED, port).into(), backlog)?;
-        ip4.set_port(ip6.address.port());
-        listeners.push(ip6);
+    match bind_one((Ipv6Addr::UNSPECIFIED, port).into(), backlog) {
+        Ok(ip6) => {
+            ip4.set_port(ip6.address.port());
+            listeners.push(ip6);
+        }
+        Err(e) if TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok() => return Err(e),
+        Err(_) => {}
     }
     let apart = fs::read("/proc/sys/net/ipv6/bindv6only").map_or(false, |b| b == b"1\n");
     if listeners.is_empty() || apart {

@@ -79,14 +79,15 @@ fn check(options: &Options) -> Result<i32, String> {
 }
 
 fn serve(mut options: Options) -> Result<i32, String> {
-    let mut adopted = None;
-    if options.task == Task::ServeStdin {
+    let adopted = if options.task == Task::ServeStdin {
         log::keep_off_connections();
         let (sockets, address) = listeners::from_stdin()?;
         // The policy is to be one for that port.
         options.listen = vec![Address::At(address)];
-        adopted = Some(sockets);
-    }
+        Some(sockets)
+    } else {
+        None
+    };
     let policy = Policy::read(&options)?;
     let sockets = match adopted {
         Some(sockets) => sockets,

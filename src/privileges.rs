@@ -36,5 +36,7 @@ fn look_up(file: &str, key: &str, field: usize) -> Option<u32> {
 
 fn number(text: &str) -> Option<u32> {
     // The highest number means "no change" to the kernel.
-    text.parse().ok().filter(|n| *n != u32::MAX && !text.starts_with('+'))
+    text.parse()
+        .ok()
+        .filter(|n| *n != u32::MAX && !text.starts_with('+'))
 }

@@ -2,8 +2,8 @@
 //!
 //! One thread at a time has the turn to accept on a listener. It answers at once the clients whose
 //! request has already arrived, or comes right away. Before it waits for one that keeps it waiting,
-//! it passes the turn on to another thread, which it starts if there is none. When it has served that
-//! client, it waits for the turn again, or ends if enough others do.
+//! it passes the turn on to another thread, which it starts if there is none. When it has served
+//! that client, it waits for a turn again, or ends if enough others do.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind::ConnectionAborted, ErrorKind::WouldBlock};
@@ -122,12 +122,10 @@ impl Server {
                 }
             }
             if turn.is_none() {
-                // Another listener comes first if it lost its last thread and none could be started.
-                let bereft = self.listeners.iter().find(|l| l.idle.load(SeqCst) == 0);
-                listener = bereft.unwrap_or(listener);
-                let one_more = |idle| (idle < SPARE_THREADS).then(|| idle + 1);
-                let idle = listener.idle.fetch_update(SeqCst, SeqCst, one_more);
-                if idle.is_err() {
+                // A listener comes first that lost its last thread where none could be started.
+                if let Some(bereft) = self.listeners.iter().find(|l| l.join(1)) {
+                    listener = bereft;
+                } else if !listener.join(SPARE_THREADS) {
                     break;
                 }
                 turn = Some(lock(&listener.turn));
@@ -142,26 +140,27 @@ impl Server {
     fn pass_on(self: &Arc<Server>, mut turn: MutexGuard<Duration>, listener: &Arc<Listener>) {
         *turn = Duration::ZERO;
         drop(turn);
-        if listener.idle.fetch_sub(1, SeqCst) == 1 {
-            // If that fails, the next thread that has served takes the turn.
+        // The last one leaves its place to the thread that it starts.
+        if !listener.leave() {
+            // If that fails, the next thread that has waited for a client takes the turn.
             if let Err(e) = self.start_thread(listener) {
                 self.relieve("start a thread", &e);
             }
         }
     }
 
-    /// Starts a thread that accepts on `listener`, unless there are as many as there may be.
+    /// Starts a thread that accepts on `listener`, unless there are as many as there may be. It is
+    /// counted as idle already.
     fn start_thread(self: &Arc<Server>, listener: &Arc<Listener>) -> io::Result<()> {
         {
             let mut state = self.state();
             // Then those whose connections gave way are about to come back.
             if state.threads >= self.max_threads {
+                listener.idle.fetch_sub(1, SeqCst);
                 return Ok(());
             }
             state.threads += 1;
         }
-        // Counted as idle before it runs, so that no other thread starts one in its place.
-        listener.idle.fetch_add(1, SeqCst);
         let (server, its_listener) = (self.clone(), listener.clone());
         let work = move || server.accept_and_serve(&its_listener);
         // Without a reserve some small allocation would fail later, and std would abort.

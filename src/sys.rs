@@ -60,6 +60,7 @@ extern "C" {
     fn setrlimit(resource: c_int, limit: *const RLimit) -> c_int;
     #[cfg_attr(not(target_env = "musl"), link_name = "mmap64")]
     fn mmap(at: *mut u8, size: usize, prot: c_int, flags: c_int, fd: c_int, from: i64) -> *mut u8;
+    fn mprotect(start: *mut u8, size: usize, prot: c_int) -> c_int;
     fn munmap(start: *mut u8, size: usize) -> c_int;
     fn sigemptyset(set: *mut SignalSet) -> c_int;
     fn sigaddset(set: *mut SignalSet, signal: c_int) -> c_int;
@@ -151,18 +152,19 @@ pub fn raise_descriptor_limit(wanted: u32) {
 
 /// Fails with the kernel's reason where it would not give another `size` bytes of memory now, or not
 /// in as many separate mappings as two threads need (`vm.max_map_count` limits them). `size` is a
-/// multiple of 16 pages.
+/// multiple of 8 pages.
 pub fn probe_memory(size: usize) -> io::Result<()> {
-    let part = size / 16;
+    let part = size / 8;
     // SAFETY: a new private mapping, at a place that the kernel chooses, overlaps nothing, and each
-    // part is inside; nobody has its address when it is taken back.
+    // part is inside. It stays whole, without a hole for another thread's mapping to get into, until
+    // it is taken back, and nobody has its address.
     unsafe {
         let start = mmap(ptr::null_mut(), size, READ_WRITE, PRIVATE_ANONYMOUS, -1, 0);
         if start as isize == -1 {
             return Err(io::Error::last_os_error());
         }
-        let mut holes = (0..8).map(|n| done(munmap(start.add((2 * n + 1) * part), part)));
-        let parted = holes.try_for_each(|hole| hole);
+        let mut walls = (0..4).map(|n| done(mprotect(start.add((2 * n + 1) * part), part, 0)));
+        let parted = walls.try_for_each(|wall| wall);
         done(munmap(start, size)).and(parted)
     }
 }

@@ -138,6 +138,26 @@ fn a_request_that_has_arrived_is_answered_though_its_connection_gives_way() {
     assert_eq!(server.stop()["answered"], limit);
 }
 
+/// Threads of two listeners start at the same time, and what one looks up is not taken from another.
+#[test]
+fn two_listeners_are_flooded_at_once() {
+    for _ in 0..5 {
+        let mut server = Server::start(&["-l", "127.0.0.2:0", "-t", "60"]);
+        let addresses = [server.address, server.listening()];
+        let flood = |address| (0..400).map(|_| connect(address)).collect::<Vec<_>>();
+        let silent = thread::scope(|scope| {
+            let floods = addresses.map(|address| scope.spawn(move || flood(address)));
+            floods.map(|flood| flood.join().unwrap())
+        });
+        server.wait_for_counter("open", 800);
+        for address in addresses {
+            assert_eq!(ask(address, REQUEST).unwrap(), answer());
+        }
+        drop(silent);
+        assert_eq!(server.stop()["answered"], 2);
+    }
+}
+
 #[test]
 fn ten_floods_leave_nothing_behind() {
     let (limit, silent) = (200, 600);
