@@ -84,11 +84,8 @@ define remove
 	elif test -e '$(DESTDIR)$(2)' || test -L '$(DESTDIR)$(2)'; then echo 'keeping $(DESTDIR)$(2)'; fi
 endef
 
-# service SHIPPED,INSTALLED,MODE: installs a service file with the places filled in, as they stand:
-# in a unit and in a shell script some characters would need different quotes.
+# service SHIPPED,INSTALLED,MODE: installs a service file with the places filled in.
 define service
-	@case '$(bindir)$(defaultdir)' in *[!A-Za-z0-9/._+-]*) echo "a service cannot start from" \
-	    "$(bindir): use only letters, digits and / . _ + - in bindir and defaultdir" >&2; exit 1 ;; esac
 	sed 's|@bindir@|$(bindir)|; s|@defaultdir@|$(defaultdir)|' $(1) > '$(DESTDIR)$(2)'
 	chmod $(3) '$(DESTDIR)$(2)'
 endef
@@ -117,18 +114,24 @@ install:
 
 # Service files are installed, and never enabled.
 
-install-systemd: install
+# In units and in shell scripts some characters would need quotes, and not the same ones.
+plain-places:
+	@case '$(bindir)$(defaultdir)' in *[!A-Za-z0-9/._+@:,=~-]*) echo "a service cannot start from" \
+	    "$(bindir): use letters, digits and / . _ + @ : , = ~ - in bindir and defaultdir" >&2; \
+	    exit 1 ;; esac
+
+install-systemd: plain-places install
 	$(INSTALL) -d '$(DESTDIR)$(unitdir)'
 	$(call service,src/service/$(NAME).service,$(unitdir)/$(NAME).service,644)
 	$(call service,src/service/$(NAME)-stdin.service,$(unitdir)/$(NAME)-stdin.service,644)
 	$(call service,src/service/$(NAME)-stdin.socket,$(unitdir)/$(NAME)-stdin.socket,644)
 
-install-openrc: install
+install-openrc: plain-places install
 	$(INSTALL) -d '$(DESTDIR)$(initdir)' '$(DESTDIR)$(confdir)'
 	$(call service,src/service/$(NAME).openrc,$(initdir)/$(NAME),755)
 	$(call keep,src/service/$(NAME).confd,$(confdir)/$(NAME))
 
-install-sysv: install
+install-sysv: plain-places install
 	$(INSTALL) -d '$(DESTDIR)$(initdir)' '$(DESTDIR)$(defaultdir)'
 	$(call service,src/service/$(NAME).sysv,$(initdir)/$(NAME),755)
 	$(call keep,src/service/$(NAME).default,$(defaultdir)/$(NAME))
@@ -180,4 +183,4 @@ help:
 
 FORCE:
 .PHONY: all static run test test-soak bench install install-systemd install-openrc install-sysv \
-    uninstall clean help FORCE $(NAT)
+    plain-places uninstall clean help FORCE $(NAT)

@@ -129,7 +129,10 @@ impl Options {
                 "-t" | "--timeout" => timeout = Some(Duration::from_secs(number_to(60)?.into())),
                 "-c" | "--max-connections" => options.max_connections = number_to(30000)?.into(),
                 "-b" | "--backlog" => backlog = Some(number_to(65535)?),
-                "-u" | "--user" => options.user = Some(value()?.to_string_lossy().into()),
+                "-u" | "--user" => {
+                    let wrong = |user| format!("{name} {user:?}: must be USER or USER:GROUP");
+                    options.user = Some(value()?.into_string().map_err(wrong)?)
+                }
                 "-v" | "--verbose" => options.verbose = true,
                 "--stdin" => tasks.push(Task::ServeStdin),
                 "--check" => tasks.push(Task::Check),

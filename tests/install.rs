@@ -224,7 +224,9 @@ fn services_refuse_a_place_that_they_cannot_name() {
         );
         assert!(!output.status.success());
     }
+    assert!(!scratch.path("root").exists());
     // The program itself can be anywhere.
+    make(&source, &["install", place[0], place[1]]);
     assert!(scratch
         .path("root/opt/my place/bin/flash-policy-serv")
         .is_file());
