@@ -29,8 +29,8 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 RUSTFLAGS = -C opt-level=s -C lto -C codegen-units=1 -C panic=abort -C strip=symbols
 MACHINE = $(if $(TARGET),--target $(TARGET)) $(if $(LINKER),-C linker=$(LINKER))
 
-# What the program is built from beside its source: a change of it builds anew, and what was built
-# before is not what would be installed.
+# What the program is built from beside its source: a change of it builds anew, and takes away what
+# was built before, so that nobody installs that.
 SETTINGS = $(RUSTC) $(RUSTFLAGS) $(MACHINE) $(VERSION) $(POLICY)
 
 all: $(BUILT)

@@ -229,9 +229,9 @@ impl Report {
         self.rule(low && self.ports.iter().any(high), to_ports, LOW_PORT);
         if self.ports.iter().all(high) {
             self.ranges.retain(|range| range.1 >= 1024);
-            self.ranges
-                .iter_mut()
-                .for_each(|range| range.0 = range.0.max(1024));
+            for range in &mut self.ranges {
+                range.0 = range.0.max(1024);
+            }
         }
         self.rule(!["true", "false"].contains(&secure.1), secure, SECURE);
         let only = ", over HTTPS only,";

@@ -190,7 +190,8 @@ fn split(argument: &OsStr) -> (&str, Option<&OsStr>) {
     let (name, value) = match bytes.iter().position(|byte| *byte == b'=') {
         Some(at) if bytes.starts_with(b"--") => (&bytes[..at], Some(&bytes[at + 1..])),
         _ if bytes.starts_with(b"--") || bytes.len() < 3 => (bytes, None),
-        _ => (&bytes[..2], Some(&bytes[2..])),
+        _ if bytes.starts_with(b"-") => (&bytes[..2], Some(&bytes[2..])),
+        _ => (bytes, None),
     };
     let name = std::str::from_utf8(name).unwrap_or_default();
     (name, value.map(OsStr::from_bytes))

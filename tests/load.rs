@@ -138,7 +138,8 @@ fn a_request_that_has_arrived_is_answered_though_its_connection_gives_way() {
     assert_eq!(server.stop()["answered"], limit);
 }
 
-/// Threads of two listeners start at the same time, and what one looks up is not taken from another.
+/// Threads of two listeners start at the same time, and none loses memory that the start of another
+/// tries.
 #[test]
 fn two_listeners_are_flooded_at_once() {
     for _ in 0..5 {
