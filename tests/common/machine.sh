@@ -5,6 +5,15 @@ set -eu
 SERVER=/usr/local/flash-policy-serv/bin/flash-policy-serv
 POLICY=/usr/local/flash-policy-serv/etc/crossdomain.xml
 
+# devices: the current folder's own /dev.
+devices() {
+	mount -t tmpfs none dev
+	for node in null zero full random urandom tty; do cp -a "/dev/$node" dev; done
+	ln -s /proc/self/fd dev/fd
+	ln -s pts/ptmx dev/ptmx
+	mkdir dev/pts dev/shm
+}
+
 # debian ROOT: a root with the programs of this machine, and folders of its own for all else.
 debian() {
 	mount -t tmpfs none "$1"
@@ -17,7 +26,7 @@ debian() {
 	cp -a /etc/passwd /etc/group /etc/ld.so.cache /etc/nsswitch.conf /etc/pam.d etc
 	mount --bind /usr usr
 	mount -t tmpfs none usr/local
-	mount --bind /dev dev
+	devices
 }
 
 # busybox_root ROOT PROGRAM...: a root with busybox, these programs and the libraries of all.
@@ -36,7 +45,7 @@ busybox_root() {
 	done
 	chroot . /bin/busybox --install -s
 	printf 'root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n' >etc/passwd
-	mount --bind /dev dev
+	devices
 }
 
 # boot: the current folder becomes the root, with nothing of the old one left.

@@ -2,12 +2,6 @@
 # Both systemd services, under systemd as process 1: $1 is its root, $2 the built source.
 debian "$1"
 make -C "$2" install-systemd DESTDIR="$1" >&2
-umount dev
-mount -t tmpfs none dev
-for node in null zero full random urandom tty; do cp -a "/dev/$node" dev; done
-ln -s /proc/self/fd dev/fd
-ln -s pts/ptmx dev/ptmx
-mkdir dev/pts dev/shm
 mount -t sysfs none sys
 mount -t cgroup2 none sys/fs/cgroup
 mount -t tmpfs none run
