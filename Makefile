@@ -35,7 +35,7 @@ SETTINGS = $(RUSTC) $(RUSTFLAGS) $(MACHINE) $(VERSION) $(POLICY)
 
 all: $(BUILT)
 
-$(BUILT): $(wildcard src/*.rs src/*.ld) target/settings
+$(BUILT): $(wildcard src/*.rs src/*.txt src/*.ld) target/settings
 	MAKEFLAGS= FLASH_POLICY_FILE='$(POLICY)' CARGO_PKG_VERSION='$(VERSION)' $(RUSTC) --edition 2021 \
 	    --crate-name flash_policy_serv $(RUSTFLAGS) $(MACHINE) -o $@ src/main.rs
 
