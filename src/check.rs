@@ -1,9 +1,11 @@
 //! What is wrong with a policy file, what to write instead, and what it grants.
 
 use crate::options::number;
-use crate::policy::MAX_SIZE;
 use crate::xml::{self, shown, Attribute, Event, Fault, Position};
 use std::net::IpAddr;
+
+/// The largest policy file in bytes: the C server's buffer.
+pub const MAX_SIZE: usize = 20_480;
 
 /// More warnings than these are only counted.
 const MAX_WARNINGS: usize = 100;

@@ -6,7 +6,6 @@ use std::os::unix::io::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::connection::{Outcome, OUTCOMES};
 use crate::sys;
 
 static SILENT: AtomicBool = AtomicBool::new(false);
@@ -18,15 +17,15 @@ pub fn keep_off_connections() {
     SILENT.store(peer.is_ok(), Relaxed);
 }
 
-/// One connection and how it ended.
-pub fn connection(peer: SocketAddr, outcome: Outcome) {
+/// What happened to the connection of `peer`.
+pub fn connection(peer: SocketAddr, what: &str) {
     // On an IPv6 socket that takes IPv4 too, such peers are called ::ffff:192.0.2.1.
     let ip4 = match peer.ip() {
         IpAddr::V6(ip6) => ip6.to_ipv4_mapped(),
         IpAddr::V4(_) => None,
     };
     let peer = ip4.map_or(peer, |ip4| SocketAddr::from((ip4, peer.port())));
-    line(&format!("{} {}", peer, OUTCOMES[outcome as usize]));
+    line(&format!("{peer} {what}"));
 }
 
 /// Writes `flash-policy-serv: EVENT` and a newline in one piece. A line that standard error does not

@@ -112,7 +112,7 @@ fn serve(mut options: Options) -> Result<i32, String> {
             };
             let outcome = conversation.hold(&policy);
             if options.verbose {
-                log::connection(peer, outcome);
+                log::connection(peer, connection::OUTCOMES[outcome as usize]);
             }
             return Ok(0);
         }

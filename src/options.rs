@@ -22,40 +22,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The lines that `--help` prints.
 pub fn help() -> Vec<String> {
-    let text = format!(
-        "\
-usage: flash-policy-serv [OPTION]...
-       flash-policy-serv --check [FILE]
-       flash-policy-serv --probe ADDR
-
-Serves a socket policy file to Flash Player, AIR, Lightspark and Silverlight.
-
-  -l, --listen ADDR          PORT, IP, IP:PORT or [IP6]:PORT; may be given more
-                             than once; port 0 is a free one (default: port 843
-                             on all IPv4 and IPv6 addresses)
-  -f, --policy FILE          the policy file
-                             (default: {POLICY_FILE})
-  -t, --timeout SECONDS      all the time that one client gets, 1 to 60
-                             (default: 5; with --probe 3)
-  -c, --max-connections N    open at once, 1 to 30000 (default: 1000)
-  -b, --backlog N            waiting to be accepted, 1 to 65535 (default: the
-                             environment variable LISTENQ, else 4096)
-  -u, --user USER[:GROUP]    give up root for this once the ports are bound
-      --stdin                serve the socket on standard input: a listener or
-                             one connection
-  -v, --verbose              a line for each connection; with --probe the policy
-                             and what is wrong with it
-      --check [FILE]         say what is wrong with a policy file and what it
-                             grants
-      --probe ADDR           ask a running server as a player does; exit status
-                             0 good, 1 warning, 2 critical, 3 unknown
-  -h, --help                 print this
-  -V, --version              print the version
-
-SIGHUP reads the policy file again, SIGUSR1 writes the counters, SIGTERM stops.
-Exit status: 0 stopped as asked, 1 could not do it, 2 usage.
-"
-    );
+    let text = include_str!("help.txt").replace("@policy@", POLICY_FILE);
     text.lines().map(str::to_owned).collect()
 }
 
@@ -83,13 +50,20 @@ pub enum Task {
 pub struct Options {
     pub task: Task,
     pub listen: Vec<Address>,
+    /// The port that players see, where it is not the one listened on or asked.
+    pub public_port: Option<u16>,
+    /// With `--check`, `-` and `/dev/stdin` are standard input.
     pub policy: PathBuf,
     /// All the time that one client, or a probed server, gets.
     pub timeout: Duration,
     pub max_connections: usize,
     pub backlog: u16,
     pub user: Option<String>,
+    /// Events go to the system log.
+    pub syslog: bool,
     pub verbose: bool,
+    /// May a Flash file from this site connect to this port?
+    pub question: Option<(String, u16)>,
 }
 
 impl Options {
@@ -112,10 +86,13 @@ impl Options {
             return Ok(options);
         }
         let (mut tasks, mut timeout, mut backlog, mut operand) = (Vec::new(), None, None, None);
+        let (mut site, mut to_port) = (None, None);
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let (name, attached) = split(&argument);
-            if attached.is_some() && ["--stdin", "-v", "--verbose", "--check"].contains(&name) {
+            if attached.is_some()
+                && ["--stdin", "--syslog", "-v", "--verbose", "--check"].contains(&name)
+            {
                 return Err(format!("{name} takes no value"));
             }
             let mut value = || match attached.map(OsStr::to_owned).or_else(|| arguments.next()) {
@@ -125,6 +102,7 @@ impl Options {
             let mut number_to = |highest| ranged(name, &value()?, highest);
             match name {
                 "-l" | "--listen" => options.listen.push(address(name, &value()?)?),
+                "-p" | "--public-port" => options.public_port = Some(number_to(65535)?),
                 "-f" | "--policy" => options.policy = value()?.into(),
                 "-t" | "--timeout" => timeout = Some(Duration::from_secs(number_to(60)?.into())),
                 "-c" | "--max-connections" => options.max_connections = number_to(30000)?.into(),
@@ -134,10 +112,16 @@ impl Options {
                     options.user = Some(value()?.into_string().map_err(wrong)?)
                 }
                 "-v" | "--verbose" => options.verbose = true,
+                "--syslog" => options.syslog = true,
+                "--site" => {
+                    let wrong = |site| format!("{name} {site:?}: must be such as www.example.com");
+                    site = Some(value()?.into_string().map_err(wrong)?)
+                }
+                "--to-port" => to_port = Some(number_to(65535)?),
                 "--stdin" => tasks.push(Task::ServeStdin),
                 "--check" => tasks.push(Task::Check),
                 "--probe" => tasks.push(Task::Probe(peer(name, &value()?)?)),
-                _ if argument.as_bytes().starts_with(b"-") => {
+                _ if argument.as_bytes().starts_with(b"-") && argument != "-" => {
                     return Err(format!("unknown option {argument:?}; --help lists them"))
                 }
                 _ if operand.is_some() => return Err(format!("{argument:?} is one too many")),
@@ -159,6 +143,11 @@ impl Options {
                 "--stdin brings its own socket: --listen and --backlog do not go with it".into(),
             );
         }
+        options.question = match (site, to_port, options.task) {
+            (None, None, _) => None,
+            (Some(site), Some(port), Task::Check | Task::Probe(_)) => Some((site, port)),
+            _ => return Err("--site and --to-port go together, with --check or --probe".into()),
+        };
         if options.listen.is_empty() {
             options.listen.push(Address::Everywhere(POLICY_PORT));
         }
@@ -174,8 +163,13 @@ impl Options {
         Ok(options)
     }
 
-    /// The ports that the policy file is served from; 0 is one that the system will choose.
+    /// The ports that players see the policy file come from; 0 is one that the system will choose.
     pub fn ports(&self) -> Vec<u16> {
+        match (self.public_port, self.task) {
+            (Some(port), _) => return vec![port],
+            (_, Task::Probe(server)) => return vec![server.port()],
+            _ => {}
+        }
         let port = |address: &Address| match address {
             Address::Everywhere(port) => *port,
             Address::At(address) => address.port(),

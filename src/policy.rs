@@ -1,15 +1,12 @@
 //! The policy file, read whole, checked, and kept as the answer that players get.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
-use crate::check;
+use crate::check::{self, MAX_SIZE};
 use crate::log;
 use crate::options::Options;
-
-/// The largest policy file in bytes: the C server's buffer.
-pub const MAX_SIZE: usize = 20_480;
 
 /// The policy file, with a NUL after it.
 #[derive(Default)]
@@ -39,16 +36,21 @@ impl Policy {
     }
 }
 
-/// The content of the file at `path`. An error names the file.
+/// The content of the file at `path`, at most [`MAX_SIZE`] bytes and one, which shows that there is
+/// too much; that of standard input for `-` and `/dev/stdin`. An error names the file.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let error = |e| format!("{}: error: {e}", path.display());
+    let mut content = Vec::new();
+    if path == Path::new("-") || path == Path::new("/dev/stdin") {
+        let mut input = io::stdin().take(MAX_SIZE as u64 + 1);
+        input.read_to_end(&mut content).map_err(error)?;
+        return Ok(content);
+    }
     // Before it is opened: the opening of a FIFO would wait for a writer.
     if !fs::metadata(path).map_err(error)?.is_file() {
         return Err(format!("{}: error: not a regular file", path.display()));
     }
-    // One byte more than there may be shows that there is too much.
     let mut file = File::open(path).map_err(error)?.take(MAX_SIZE as u64 + 1);
-    let mut content = Vec::new();
     file.read_to_end(&mut content).map_err(error)?;
     Ok(content)
 }

@@ -4,9 +4,8 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::check;
+use crate::check::{self, MAX_SIZE};
 use crate::connection::{Conversation, REQUEST};
-use crate::policy::MAX_SIZE;
 use crate::xml::Fault;
 
 /// A slower answer is a warning.

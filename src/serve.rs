@@ -213,7 +213,7 @@ impl Server {
         let waited = turn.is_none();
         let outcome = self.leave(number, outcome, waited);
         if self.options.verbose {
-            log::connection(peer, outcome);
+            log::connection(peer, OUTCOMES[outcome as usize]);
         }
     }
 

@@ -763,7 +763,7 @@ fn no_file_is_slow() {
         let mut file = start.to_owned();
         for n in 0.. {
             let next = unit(n);
-            if file.len() + next.len() + end.len() > policy::MAX_SIZE {
+            if file.len() + next.len() + end.len() > check::MAX_SIZE {
                 break;
             }
             file += &next;
@@ -842,7 +842,7 @@ fn no_file_is_slow() {
     let limit = Duration::from_millis(if cfg!(debug_assertions) { 150 } else { 15 });
     let run = move || {
         for file in &files {
-            assert!(file.len() <= policy::MAX_SIZE);
+            assert!(file.len() <= check::MAX_SIZE);
             let start = file.chars().take(60).collect::<String>();
             assert!(is_quick(file.as_bytes(), limit), "{}", start);
         }
@@ -923,7 +923,7 @@ fn random_and_mutated_files() {
             assert!(is_quick(&file, Duration::from_millis(20)), "{:?}", file);
         }
         for _ in 0..200 {
-            let bytes = random.below(policy::MAX_SIZE);
+            let bytes = random.below(check::MAX_SIZE);
             let file: Vec<u8> = (0..bytes).map(|_| random.below(256) as u8).collect();
             survive(&file);
             let pieces = (0..bytes / 9).map(|_| PIECES[random.below(PIECES.len())]);

@@ -27,7 +27,7 @@ fn usage_errors_name_option_value_and_range() {
     let cases: &[(&[&str], &[&str])] = &[
         (&["--port", "843"], &["unknown option \"--port\"", "--help"]),
         (&["-x"], &["unknown option \"-x\""]),
-        (&["-"], &["unknown option \"-\""]),
+        (&["-"], &["\"-\" is not an option"]),
         (&["--"], &["unknown option \"--\""]),
         (&["--listening=1"], &["unknown option \"--listening=1\""]),
         (&["843"], &["\"843\" is not an option"]),
