@@ -21,7 +21,7 @@ fn ready(programs: &[&str]) -> bool {
 /// A folder for a root, and a built source.
 fn built(scratch: &Scratch) -> (String, String) {
     let source = source(scratch, "source");
-    make(&source, &[]);
+    make(&source, &[QUICK]);
     std::fs::create_dir(scratch.path("root")).unwrap();
     let text = |path: PathBuf| path.into_os_string().into_string().unwrap();
     (text(scratch.path("root")), text(source))
@@ -43,7 +43,7 @@ fn systemd_finds_nothing_to_complain_about() {
         format!("prefix={}", prefix),
         format!("unitdir={}/units", prefix),
     ];
-    make(&source, &[&places[0]]);
+    make(&source, &[&places[0], QUICK]);
     make(&source, &["install-systemd", &places[0], &places[1]]);
     let analyze = |arguments: &[&str]| {
         let mut command = Command::new("systemd-analyze");

@@ -326,6 +326,9 @@ pub fn source(scratch: &Scratch, name: &str) -> PathBuf {
     folder
 }
 
+/// For `make`, where a test does not need the program to be small and fast: builds it in a second.
+pub const QUICK: &str = "RUSTFLAGS=-C opt-level=0 -C lto=no";
+
 /// Runs `make` in `folder`.
 pub fn try_make(folder: &Path, arguments: &[&str]) -> Output {
     let mut make = Command::new("make");
