@@ -56,29 +56,9 @@ fn systemd_finds_nothing_to_complain_about() {
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8(said).unwrap())
     };
-    let units = [
-        "flash-policy-serv.service",
-        "flash-policy-serv-stdin.service",
-    ];
-    let socket = "./flash-policy-serv-stdin.socket";
-    for unit in [
-        format!("./{}", units[0]),
-        format!("./{}", units[1]),
-        socket.to_owned(),
-    ] {
+    for unit in [".service", "-stdin.service", "-stdin.socket"] {
+        let unit = format!("./flash-policy-serv{}", unit);
         assert_eq!(analyze(&["verify", &unit]), (true, String::new()));
-    }
-    for (unit, limit) in units.iter().zip(["20", "10"]) {
-        let arguments = [
-            "security",
-            "--offline=yes",
-            "--no-pager",
-            "--threshold",
-            limit,
-            unit,
-        ];
-        let (good, said) = analyze(&arguments);
-        assert!(good, "{}", said);
     }
 }
 
