@@ -335,8 +335,15 @@ pub fn source(scratch: &Scratch, name: &str) -> PathBuf {
     let folder = scratch.path(name);
     fs::create_dir_all(&folder).unwrap();
     let mut copy = Command::new("cp");
-    copy.args(["-R", "Makefile", "Cargo.toml", "policy.xml", "src"])
-        .arg(&folder);
+    copy.args([
+        "-R",
+        "Makefile",
+        "Cargo.toml",
+        "LICENSE",
+        "policy.xml",
+        "src",
+    ])
+    .arg(&folder);
     assert!(copy.current_dir(ROOT).status().unwrap().success());
     folder
 }
