@@ -3,15 +3,14 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::io::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::os::unix::io::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::options::Address;
 use crate::sys;
 
-/// How long a thread waits in accept on a shared socket before it sees whether to stop. A connection
+/// How long a thread waits on a shared socket before it sees whether to stop. A connection
 /// that ends the waiting is no way: the service may have no network of its own to make it in, and
 /// another program on the same socket may get it.
 const ACCEPT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -19,12 +18,8 @@ const ACCEPT_TIMEOUT: Duration = Duration::from_millis(500);
 pub struct Listener {
     pub socket: TcpListener,
     pub address: SocketAddr,
-    /// Held by the one thread that accepts: how long the next client may keep it waiting.
-    pub turn: Mutex<Duration>,
-    /// How many threads accept or wait for their turn, with the first that is to be started.
-    pub idle: AtomicUsize,
     /// Others hold this socket too, and it goes on listening when this program ends.
-    shared: bool,
+    pub shared: bool,
 }
 
 /// What there is to serve.
@@ -36,33 +31,27 @@ pub enum Sockets {
 
 impl Listener {
     fn new(socket: TcpListener, shared: bool) -> io::Result<Arc<Listener>> {
+        // Without cookies, clients that are held back fill the kernel's queue and lock others out.
+        let cookies = fs::read("/proc/sys/net/ipv4/tcp_syncookies");
+        if cookies.map_or(false, |value| value != b"0\n") {
+            sys::defer_accept(&socket);
+        }
+        let address = socket.local_addr()?;
         Ok(Arc::new(Listener {
-            address: socket.local_addr()?,
-            turn: Mutex::default(),
-            idle: AtomicUsize::new(1),
             socket,
+            address,
             shared,
         }))
     }
 
-    /// Counts a thread in, unless there are as many as `most` already. Returns whether it did.
-    pub fn join(&self, most: usize) -> bool {
-        let one_more = |idle| (idle < most).then(|| idle + 1);
-        self.idle.fetch_update(SeqCst, SeqCst, one_more).is_ok()
-    }
-
-    /// Counts a thread out, unless it is the last. Returns whether it did.
-    pub fn leave(&self) -> bool {
-        let one_less = |idle| (idle > 1).then(|| idle - 1);
-        self.idle.fetch_update(SeqCst, SeqCst, one_less).is_ok()
-    }
-
-    /// Ends the listening, so that a thread that waits in accept returns, unless the socket must live
-    /// on: then accept returns by itself, see [`ACCEPT_TIMEOUT`].
-    pub fn stop(&self) {
-        if !self.shared {
-            sys::stop_listening(&self.socket);
+    /// Waits for a connection. On a shared socket the error is of kind `WouldBlock` from time to time;
+    /// it is waited on by poll, for others may let accept wait for as long as they like.
+    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let queue = (self.socket.as_raw_fd(), sys::POLLIN);
+        if self.shared && sys::ready([queue], ACCEPT_TIMEOUT) == [false] {
+            return Err(ErrorKind::WouldBlock.into());
         }
+        self.socket.accept()
     }
 }
 
@@ -122,10 +111,7 @@ pub fn from_stdin() -> Result<(Sockets, SocketAddr), String> {
 fn adopt_stdin() -> io::Result<(Sockets, SocketAddr)> {
     let socket = TcpStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let address = socket.local_addr()?;
-    if sys::is_listening(&socket) {
-        socket.set_nonblocking(false)?;
-        // Holds for accept too, see SO_RCVTIMEO in socket(7).
-        socket.set_read_timeout(Some(ACCEPT_TIMEOUT))?;
+    if sys::is_listening(socket.as_raw_fd()) {
         let listener = Listener::new(TcpListener::from(OwnedFd::from(socket)), true)?;
         Ok((Sockets::Listeners(vec![listener]), address))
     } else {

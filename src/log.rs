@@ -33,9 +33,27 @@ pub fn connection(peer: SocketAddr, what: &str) {
 pub fn line(event: &str) {
     let text = format!("flash-policy-serv: {}\n", harmless(event));
     let mut stderr = io::stderr().lock();
-    let writable = sys::is_ready(stderr.as_raw_fd(), sys::POLLOUT, Duration::ZERO);
+    let writable = sys::ready([(stderr.as_raw_fd(), sys::POLLOUT)], Duration::ZERO) == [true];
     if writable && !SILENT.load(Relaxed) {
         let _ = stderr.write_all(text.as_bytes());
+    }
+}
+
+/// The first of `bytes` that somebody else sent: its first line, or numbers where that is no text.
+pub fn beginning(bytes: &[u8]) -> String {
+    let line = bytes
+        .split(|byte| b"\r\n".contains(byte))
+        .next()
+        .unwrap_or_default();
+    match std::str::from_utf8(line) {
+        Ok(text) if !text.is_empty() && !text.contains(char::is_control) => {
+            text.chars().take(60).collect()
+        }
+        _ => bytes
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x} "))
+            .collect(),
     }
 }
 
