@@ -15,7 +15,6 @@ mod serve;
 mod sys;
 mod xml;
 
-use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
@@ -37,6 +36,7 @@ fn main() {
     // it writes to a terminal from the background, SIGXFSZ end it when a log has reached the limit of
     // a file's size: then lines are lost, and that is all.
     let signals = sys::block(&[SIGHUP, SIGUSR1, SIGTERM, SIGINT, SIGTTOU, SIGXFSZ]);
+    let _ = log::open(false);
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let probing = arguments
         .iter()
@@ -53,6 +53,7 @@ fn main() {
             2
         }
     };
+    log::finish();
     std::process::exit(status);
 }
 
@@ -86,9 +87,12 @@ fn check(options: &Options) -> Result<i32, String> {
 }
 
 fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
+    sys::close_inherited();
     sys::raise_descriptor_limit(options.max_connections as u32 + SPARE_DESCRIPTORS);
+    if options.syslog {
+        log::open(true).map_err(|e| format!("--syslog: no system log at /dev/log: {e}"))?;
+    }
     let adopted = if options.task == Task::ServeStdin {
-        log::keep_off_connections();
         let (sockets, address) = listeners::from_stdin()?;
         // The policy is to be one for that port.
         options.listen = vec![Address::At(address)];
@@ -96,17 +100,16 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
     } else {
         None
     };
-    let policy = Policy::read(&options)?;
+    let (policy, warnings) = Policy::read(&options)?;
     let sockets = match adopted {
         Some(sockets) => sockets,
         None => Sockets::Listeners(listeners::bind(&options.listen, options.backlog)?),
     };
     if let Some(user) = &options.user {
-        privileges::give_up_root_for(user)?;
-        if File::open(&options.policy).is_err() {
-            let file = options.policy.display();
+        user.take_over()?;
+        if let Err(e) = policy::read_file(&options.policy) {
             log::line(&format!(
-                "{file}: warning: {user} cannot read it again on SIGHUP"
+                "{e}; as --user nobody can read it again on SIGHUP"
             ));
         }
     }
@@ -119,9 +122,11 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
         }
     };
     let server = Server::start(policy, listeners, options)?;
+    log::start_writer();
     for listener in &server.listeners {
         log::line(&format!("listening on {}", listener.address));
     }
+    warnings.iter().for_each(|warning| log::line(warning));
     notify_supervisor();
     loop {
         match sys::wait_for(&signals) {

@@ -10,7 +10,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::io::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{mpsc, Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,19 +24,18 @@ use crate::sys;
 /// How many threads stay when they have nothing to do.
 const SPARE_THREADS: usize = 16;
 
-/// How many connections may be handed over before one of the threads that are to take them does.
+/// How many connections may be handed over and not taken yet.
 const QUEUE: usize = 64;
 
 /// A thread needs less than 8 KB to serve; the rest is room for std and the C library. The usual
 /// 2 MB would not let 1000 threads fit into 32 bits of address.
 const STACK_SIZE: usize = 64 * 1024;
 
-/// Bytes that must be left when a policy file is read: more than the largest one takes while it is
-/// checked.
+/// Bytes that must be left when a policy file is read: more than the largest one takes meanwhile.
 const MEMORY_TO_RELOAD: usize = 1 << 20;
 
-/// Bytes that must be left when a thread is started, which itself takes a tenth of a megabyte: a
-/// policy file that is just being read has its own.
+/// Bytes that must be left when a thread is started, which takes a tenth of a megabyte: the rest is
+/// for a policy file that is just being read.
 const MEMORY_TO_START: usize = 2 * MEMORY_TO_RELOAD;
 
 /// How long accepting pauses when something has run out and nobody can give way.
@@ -55,28 +54,21 @@ pub struct Server {
     stopping: AtomicBool,
     failed: AtomicBool,
     state: Mutex<State>,
-    thread_started: Condvar,
     handed_over: Condvar,
-    taken: Condvar,
 }
-
-/// A connection and what ends its waiting.
-type Waiting = (Arc<TcpStream>, Shutdown);
 
 #[derive(Default)]
 struct State {
     policy: Arc<Policy>,
-    /// The connections whose client is waited for, by the order in which they came. One that gave
-    /// way is no longer here, though its thread may have yet to close it.
-    waiting: BTreeMap<u64, Waiting>,
-    /// Those of them that no thread has taken yet.
+    /// The connections whose client is waited for, by the order in which they came, and what ends
+    /// the waiting. One that gave way is no longer here, though its thread may have yet to close it.
+    waiting: BTreeMap<u64, (Arc<TcpStream>, Shutdown)>,
+    /// Those that no thread has taken yet.
     queue: VecDeque<Conversation>,
     /// Threads that accept, threads that wait for clients, and those of the latter that have none.
     accepting: usize,
     threads: usize,
     idle: usize,
-    /// A thread has been started and does not run yet.
-    starting: bool,
     last_shortage: Option<Instant>,
     last_proxied: Option<Instant>,
     accepted: u64,
@@ -105,9 +97,7 @@ impl Server {
             stopping: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             state: Mutex::new(state),
-            thread_started: Condvar::new(),
             handed_over: Condvar::new(),
-            taken: Condvar::new(),
         });
         for listener in &server.listeners {
             let (server, listener) = (server.clone(), listener.clone());
@@ -122,6 +112,7 @@ impl Server {
         while !self.stopping() {
             match listener.accept() {
                 Ok((stream, peer)) => self.serve(stream, peer, listener),
+                Err(_) if self.stopping() => {}
                 Err(e) => self.pause(listener, &e),
             }
         }
@@ -150,85 +141,72 @@ impl Server {
     fn leave(&self, conversation: &Conversation, outcome: Outcome) {
         let mut state = self.state();
         state.ended[outcome as usize] += 1;
-        let proxied = outcome == Outcome::Refused && conversation.is_proxied();
-        let proxied = proxied && begins(&mut state.last_proxied);
+        let refused = outcome == Outcome::Refused;
+        let proxied = refused && conversation.is_proxied() && begins(&mut state.last_proxied);
         drop(state);
-        let what = OUTCOMES[outcome as usize];
         if proxied {
-            let advice = "sent a PROXY protocol header, so it is refused: switch off send-proxy";
-            log::connection(conversation.peer, advice);
+            let line = "sends a PROXY protocol header, so it is refused: switch off send-proxy";
+            log::connection(conversation.peer, line);
         }
-        if self.options.verbose && outcome == Outcome::Refused {
-            log::connection(
-                conversation.peer,
-                &format!("{what}: {}", conversation.said()),
-            );
-        } else if self.options.verbose {
-            log::connection(conversation.peer, what);
+        if self.options.verbose {
+            let said = refused.then(|| format!(": {}", conversation.said()));
+            let line = OUTCOMES[outcome as usize].to_owned() + &said.unwrap_or_default();
+            log::connection(conversation.peer, &line);
         }
     }
 
     /// Hands a client that has to be waited for over to a thread. Where as many as there may be wait
-    /// already, the first of them gives way.
+    /// already, or no thread can be started, the one that has waited longest gives way.
     fn hand_over(self: &Arc<Server>, conversation: Conversation, listener: &Listener) {
         let mut state = self.state();
-        loop {
-            // One after another: what the last one needs to run must not be counted on any more.
-            state = wait_while(&self.thread_started, state, |state| state.starting);
-            if state.idle > state.queue.len() || state.threads >= self.options.max_connections {
-                break;
-            }
-            state.starting = true;
+        while state.queue.len() >= QUEUE {
+            // Those that gave way are about to take it.
+            state.give_way();
             drop(state);
-            let server = self.clone();
-            let started = start_thread(move || server.wait_for_clients());
+            thread::sleep(HANDOVER);
             state = self.state();
-            if let Err(e) = started {
-                state.starting = false;
-                self.thread_started.notify_all();
-                self.report(&mut state, "start a thread", &e);
-                if state.threads == 0 {
-                    drop(state);
-                    return self.wait_here(conversation, listener);
-                }
-                state.give_way();
-                break;
-            }
         }
         if state.waiting.len() >= self.options.max_connections {
             state.give_way();
         }
-        while state.queue.len() >= QUEUE {
-            let waited = self.taken.wait_timeout(state, PAUSE);
-            let (taken, result) = waited.unwrap_or_else(PoisonError::into_inner);
-            state = taken;
-            if result.timed_out() {
-                state.give_way();
-            }
-        }
         state.register(&conversation);
         state.queue.push_back(conversation);
-        drop(state);
         self.handed_over.notify_one();
+        if state.idle >= state.queue.len() || state.threads >= self.options.max_connections {
+            return;
+        }
+        state.threads += 1;
+        drop(state);
+        let server = self.clone();
+        if let Err(e) = start_thread(move || server.wait_for_clients()) {
+            state = self.state();
+            state.threads -= 1;
+            self.report(&mut state, "start a thread", &e);
+            if state.threads > 0 {
+                state.give_way();
+                return;
+            }
+            // Then this one waits itself, and nobody gives way before somebody comes.
+            while let Some(conversation) = state.queue.pop_front() {
+                drop(state);
+                self.finish(conversation, Some(listener));
+                state = self.state();
+            }
+        }
     }
 
-    /// A thread for clients that have to be waited for: takes one after another, and ends if enough
-    /// other threads have none.
+    /// A thread that waits for clients: for one after another, until enough threads have none.
     fn wait_for_clients(&self) {
         let mut state = self.state();
-        state.threads += 1;
-        state.starting = false;
-        self.thread_started.notify_all();
         loop {
             if let Some(conversation) = state.queue.pop_front() {
                 drop(state);
-                self.taken.notify_one();
-                self.finish(conversation);
+                self.finish(conversation, None);
                 state = self.state();
             } else if state.idle < SPARE_THREADS {
                 state.idle += 1;
-                let woken = self.handed_over.wait(state);
-                state = woken.unwrap_or_else(PoisonError::into_inner);
+                let handed_over = self.handed_over.wait(state);
+                state = handed_over.unwrap_or_else(PoisonError::into_inner);
                 state.idle -= 1;
             } else {
                 break;
@@ -237,8 +215,9 @@ impl Server {
         state.threads -= 1;
     }
 
-    /// Waits for the client of a registered conversation until that has ended.
-    fn finish(&self, mut conversation: Conversation) {
+    /// Waits for the client of a registered conversation until that has ended, or until somebody is
+    /// queued at `listener`.
+    fn finish(&self, mut conversation: Conversation, listener: Option<&Listener>) {
         let outcome = loop {
             if let Some(outcome) = conversation.proceed() {
                 break outcome;
@@ -246,7 +225,12 @@ impl Server {
             if conversation.ending() == Shutdown::Both {
                 self.state().register(&conversation);
             }
-            conversation.wait(None);
+            // Of a listener that was stopped poll would say that somebody is queued.
+            let listener = listener.filter(|_| !self.stopping());
+            if conversation.wait(listener.map(|listener| listener.socket.as_raw_fd())) {
+                self.state().waiting.remove(&conversation.number);
+                break conversation.cut(Outcome::Evicted);
+            }
         };
         let gave_way = self.state().waiting.remove(&conversation.number).is_none();
         let evicted = gave_way && outcome != Outcome::Answered;
@@ -256,42 +240,24 @@ impl Server {
         );
     }
 
-    /// Where no thread is to be had at all, the one that accepts waits for the client itself, until
-    /// somebody else is queued.
-    fn wait_here(&self, mut conversation: Conversation, listener: &Listener) {
-        let outcome = loop {
-            if let Some(outcome) = conversation.proceed() {
-                break outcome;
-            }
-            let queue = listener.socket.as_raw_fd();
-            // Of a listener that has been stopped poll says that it is ready.
-            if conversation.wait(Some(queue).filter(|_| !self.stopping())) && !self.stopping() {
-                break conversation.cut(Outcome::Evicted);
-            }
-        };
-        self.leave(&conversation, outcome);
-    }
-
     /// Nobody could be accepted: somebody gives way if that helps and if anybody is queued. The
     /// server stops if the listener is none any more.
     fn pause(&self, listener: &Listener, error: &io::Error) {
-        let queue = listener.socket.as_raw_fd();
-        if self.stopping() {
-            return;
-        }
-        if !sys::is_listening(queue) {
+        if !sys::is_listening(&listener.socket) {
             log::line(&format!(
                 "no longer listening on {}: {error}",
                 listener.address
             ));
             self.failed.store(true, SeqCst);
-            return sys::ask_to_stop();
+            sys::ask_to_stop();
+            return thread::sleep(PAUSE);
         }
         // Linux says that no descriptor is left before it sees whether anybody has come.
-        if sys::ready([(queue, sys::POLLIN)], PAUSE) == [false] || self.stopping() {
+        let queue = (listener.socket.as_raw_fd(), sys::POLLIN);
+        if sys::ready([queue], PAUSE) == [false] || self.stopping() {
             return;
         }
-        // Another holder of the socket was faster, and may be again.
+        // Or another holder of the socket was faster.
         let mut soon = error.kind() == io::ErrorKind::WouldBlock;
         if !soon {
             let mut state = self.state();
@@ -317,11 +283,11 @@ impl Server {
         let memory = sys::probe_memory(MEMORY_TO_RELOAD);
         let read = memory.map_err(|e| format!("{file}: error: {e}"));
         match read.and_then(|()| Policy::read(&self.options)) {
-            Ok(policy) => {
+            Ok((policy, warnings)) => {
+                warnings.iter().for_each(|warning| log::line(warning));
                 let mut state = self.state();
                 state.policy = Arc::new(policy);
                 state.reloads += 1;
-                drop(state);
                 log::line(&format!("{file}: in service"));
             }
             Err(e) => log::line(&format!("{e}; the last good policy stays in service")),
@@ -348,17 +314,17 @@ impl Server {
     pub fn serve_one(&self, stream: TcpStream, peer: SocketAddr) {
         let conversation = self.enter(stream, peer);
         self.state().register(&conversation);
-        self.finish(conversation);
+        self.finish(conversation, None);
     }
 
     /// Accepts those that are queued already and no more, and returns when what is under way has come
-    /// to its end or its deadline. The answer is whether it was asked to, and not out of listeners.
+    /// to its end or its deadline: false if the server stops for want of a listener.
     pub fn stop(self: &Arc<Server>) -> bool {
         self.stopping.store(true, SeqCst);
         for listener in self.listeners.iter().filter(|listener| !listener.shared) {
             let _ = listener.socket.set_nonblocking(true);
             let queued = || listener.socket.accept().ok();
-            // More than the backlog came since.
+            // More than the backlog have come since.
             for (stream, peer) in std::iter::from_fn(queued).take(self.options.backlog.into()) {
                 self.serve(stream, peer, listener);
             }
@@ -389,7 +355,7 @@ impl State {
         self.waiting.insert(conversation.number, waiting);
     }
 
-    /// The waiting of the connection that has waited longest ends, if there is one.
+    /// Ends the waiting of the connection that has waited longest, if there is one.
     fn give_way(&mut self) -> bool {
         let oldest = self.waiting.keys().next().copied();
         let waiting = oldest.and_then(|oldest| self.waiting.remove(&oldest));
@@ -401,25 +367,25 @@ impl State {
     }
 }
 
-/// Starts a thread. Without the memory that it needs to run std would abort.
+/// Starts a thread and returns when it runs: one at a time, for each needs memory that was free just
+/// before, and std would abort without.
 fn start_thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock();
     sys::probe_memory(MEMORY_TO_START)?;
-    let builder = thread::Builder::new().stack_size(STACK_SIZE);
-    builder.spawn(work).map(drop)
+    let (starting, running) = mpsc::channel::<()>();
+    let run = move || {
+        drop(starting);
+        work();
+    };
+    thread::Builder::new().stack_size(STACK_SIZE).spawn(run)?;
+    let _ = running.recv();
+    Ok(())
 }
 
-/// Whether an episode of something begins that was last seen then.
+/// Whether an episode begins of something that was last seen then.
 fn begins(last: &mut Option<Instant>) -> bool {
     let now = Instant::now();
     let before = last.replace(now);
     before.map_or(true, |before| now.duration_since(before) > EPISODE)
-}
-
-fn wait_while<'a>(
-    condition: &Condvar,
-    state: MutexGuard<'a, State>,
-    unfit: impl Fn(&State) -> bool,
-) -> MutexGuard<'a, State> {
-    let waited = condition.wait_while(state, |state| unfit(state));
-    waited.unwrap_or_else(PoisonError::into_inner)
 }
