@@ -2,7 +2,6 @@
 # The life of the SysV service, on a root that was prepared: $1 is the root, $2 the built source.
 make -C "$2" install-sysv DESTDIR="$1"
 boot
-busybox syslogd -O /var/log/messages
 service=/etc/init.d/flash-policy-serv
 pidfile=/run/flash-policy-serv.pid
 log=/var/log/messages
@@ -20,6 +19,9 @@ server() {
 }
 
 status 3
+refused $service start
+busybox syslogd -O /var/log/messages
+eventually [ -S /dev/log ]
 # Whoever calls it, nobody else can write what it leaves.
 umask 0
 $service start
