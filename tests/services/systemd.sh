@@ -62,6 +62,11 @@ drive() {
 		served
 	done
 
+	# systemd takes death by SIGHUP for success, unless it is told.
+	for service in $own $stdin; do
+		[ "$(property RestartForceExitStatus "$service")" = HUP ]
+	done
+
 	# With a bad policy file the server does not start; when it is mended, systemd starts it.
 	systemctl stop $own
 	echo '<policy>' >"$POLICY"
