@@ -6,7 +6,6 @@ use std::os::unix::io::{AsFd, AsRawFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use crate::sys;
@@ -47,8 +46,7 @@ pub fn start_writer() {
         lines.iter().for_each(|line| write(&line));
         drop(all_written);
     };
-    let thread = thread::Builder::new().stack_size(64 * 1024);
-    let started = thread.spawn(write_all).is_ok();
+    let started = sys::start_thread(write_all).is_ok();
     *lock(&WRITER) = started.then_some((queue, ended));
 }
 
