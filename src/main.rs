@@ -32,6 +32,7 @@ const VERSION: &str = concat!("flash-policy-serv ", env!("CARGO_PKG_VERSION"));
 const SPARE_DESCRIPTORS: u32 = 128;
 
 fn main() {
+    sys::close_inherited();
     let _ = log::open(false);
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let probing = arguments
@@ -80,7 +81,6 @@ fn check(options: &Options) -> Result<i32, String> {
 }
 
 fn serve(mut options: Options) -> Result<i32, String> {
-    sys::close_inherited();
     if options.syslog {
         log::open(true).map_err(|e| format!("--syslog: no system log at /dev/log: {e}"))?;
     }

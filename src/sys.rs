@@ -211,7 +211,8 @@ pub fn wait_for(set: &SignalSet) -> c_int {
     signal
 }
 
-/// Closes every descriptor but the standard ones: what whoever started the program has left open.
+/// Closes every descriptor but the standard ones, which whoever started the program left open. Comes
+/// before anything is opened here.
 pub fn close_inherited() {
     let entries = fs::read_dir("/proc/self/fd")
         .into_iter()
@@ -221,7 +222,7 @@ pub fn close_inherited() {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();
     for fd in numbers.into_iter().filter(|fd| *fd > 2) {
-        // SAFETY: nothing here has opened a descriptor yet that it still needs.
+        // SAFETY: nothing in this program owns a descriptor yet, but for the standard ones.
         unsafe { close(fd) };
     }
 }
