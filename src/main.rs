@@ -100,9 +100,7 @@ fn serve(mut options: Options) -> Result<i32, String> {
     if let Some(user) = &options.user {
         user.take_over()?;
         if let Err(e) = policy::read_file(&options.policy) {
-            log::line(&format!(
-                "{e}; as --user nobody can read it again on SIGHUP"
-            ));
+            log::line(&format!("{e}; --user cannot read it again on SIGHUP"));
         }
     }
     let listeners = match sockets {
