@@ -59,8 +59,8 @@ fn terminal_that_nobody_reads_holds_up_nobody() {
 fn full_pipe_holds_up_nobody_however_long_the_lines() {
     let (scratch, address) = (Scratch::new(), free_address());
     let mut folder = scratch.path("");
-    // Each of these bytes takes five in a line.
-    for _ in 0..6 {
+    // Each of these bytes takes five in a line, so that a line has more than 12,000.
+    for _ in 0..12 {
         folder.push("\u{1}".repeat(200));
     }
     fs::create_dir_all(&folder).unwrap();
@@ -87,9 +87,10 @@ fn log_gives_up_its_thread_for_the_clients() {
     }
     let folder = std::env::temp_dir().join(format!("flash-policy-log-{}", std::process::id()));
     fs::create_dir(&folder).unwrap();
-    let program = folder.join("serv");
-    fs::copy(BIN, &program).unwrap();
-    fs::copy(POLICY, folder.join("policy.xml")).unwrap();
+    let program = folder.join("flash-policy-serv");
+    // Not by this process: others that it starts meanwhile would keep the copy open for writing.
+    let copied = Command::new("cp").args([BIN, POLICY]).arg(&folder).status();
+    assert!(copied.unwrap().success());
     let user = format!("--reuid={}", 300_000 + std::process::id());
     let mut command = Command::new("setpriv");
     command.args([&user, "--clear-groups", "prlimit", "--nproc=2:2"]);

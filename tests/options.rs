@@ -416,19 +416,15 @@ fn user_that_will_not_do_is_an_error() {
     }
     let scratch = std::env::temp_dir().join(format!("flash-policy-serv-{}", std::process::id()));
     fs::create_dir(&scratch).unwrap();
-    let copies = [
-        (BIN, scratch.join("serv")),
-        (POLICY, scratch.join("policy.xml")),
-    ];
-    for (from, to) in &copies {
-        fs::copy(from, to).unwrap();
-    }
+    // Not by this process: others that it starts meanwhile would keep the copy open for writing.
+    let mut copy = Command::new("cp");
+    copy.args([BIN, POLICY]).arg(&scratch).assert().success();
     let mut command = Command::new("setpriv");
     command.args(["--reuid=nobody", "--regid=daemon", "--clear-groups"]);
     command
-        .arg(&copies[0].1)
+        .arg(scratch.join("flash-policy-serv"))
         .args(["-l", "127.0.0.1:0", "-u", "daemon", "-f"])
-        .arg(&copies[1].1);
+        .arg(scratch.join("policy.xml"));
     let output = command.timeout(PATIENCE).output().unwrap();
     fs::remove_dir_all(&scratch).unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();

@@ -57,10 +57,11 @@ fn user_whose_own_group_is_0_is_refused() {
     let scratch = Scratch::new();
     let users = scratch.file("passwd", "operator:x:4711:0::/:/bin/false\n");
     let script = format!("mount --bind {} /etc/passwd && exec \"$0\" \"$@\"", users);
-    let mut command = Command::new("unshare");
+    let mut command = assert_cmd::Command::new("unshare");
     command.args(["-m", "sh", "-c", &script, BIN, "-l", "127.0.0.1:0"]);
     let output = command
         .args(["-f", POLICY, "-u", "operator"])
+        .timeout(PATIENCE)
         .output()
         .unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
