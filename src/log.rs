@@ -4,9 +4,9 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::io::{AsFd, AsRawFd};
 use std::os::unix::net::UnixDatagram;
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::sys;
 
@@ -18,8 +18,12 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// What takes the lines; standard error where there is none.
 static SYSTEM: Mutex<Option<UnixDatagram>> = Mutex::new(None);
 
-/// The queue of the thread that writes, and what is closed when all is written.
-static WRITER: Mutex<Option<(SyncSender<String>, Receiver<()>)>> = Mutex::new(None);
+/// The lines that the thread that writes has not written yet, once there is one.
+static QUEUE: Mutex<Option<Vec<String>>> = Mutex::new(None);
+static QUEUED: Condvar = Condvar::new();
+
+/// More lines than these are lost.
+const QUEUE_SIZE: usize = 256;
 
 /// Lines go to the system log from now on if they are to, or if standard error is a TCP connection:
 /// under inetd it is the player's. An error means that they are to, and that there is none.
@@ -40,22 +44,37 @@ pub fn open(to_system: bool) -> io::Result<()> {
 /// From now on lines are queued for a thread that writes them, so that nothing else waits for a
 /// terminal, a pipe, a disk or a daemon that takes no more. Without a thread all stays as it was.
 pub fn start_writer() {
-    let (queue, lines) = mpsc::sync_channel::<String>(256);
-    let (all_written, ended) = mpsc::channel();
-    let write_all = move || {
-        lines.iter().for_each(|line| write(&line));
-        drop(all_written);
-    };
-    let started = sys::start_thread(write_all).is_ok();
-    *lock(&WRITER) = started.then_some((queue, ended));
+    if sys::start_thread(write_queued).is_ok() {
+        *lock(&QUEUE) = Some(Vec::new());
+    }
+}
+
+fn write_queued() {
+    let mut queue = lock(&QUEUE);
+    loop {
+        // A line is in the queue until it is written.
+        match queue.as_ref().and_then(|lines| lines.first()).cloned() {
+            Some(line) => {
+                drop(queue);
+                write(&line);
+                queue = lock(&QUEUE);
+                queue.as_mut().map(|lines| lines.remove(0));
+            }
+            None => queue = QUEUED.wait(queue).unwrap_or_else(PoisonError::into_inner),
+        }
+    }
 }
 
 /// Waits a moment until what is queued is written.
 pub fn finish() {
-    let writer = lock(&WRITER).take();
-    if let Some((queue, ended)) = writer {
-        drop(queue);
-        let _ = ended.recv_timeout(PATIENCE);
+    let start = Instant::now();
+    let queued = || {
+        lock(&QUEUE)
+            .as_ref()
+            .map_or(false, |lines| !lines.is_empty())
+    };
+    while queued() && start.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -72,16 +91,13 @@ pub fn connection(peer: SocketAddr, what: &str) {
 
 /// Says `event` in one line. It is lost where the queue, or without one standard error, is full.
 pub fn line(event: &str) {
-    let line = harmless(event);
-    match &*lock(&WRITER) {
-        Some((queue, _)) => drop(queue.try_send(line)),
-        None if sys::ready([(io::stderr().as_raw_fd(), sys::POLLOUT)], Duration::ZERO)
-            == [true] =>
-        {
-            write(&line)
-        }
-        None => {}
+    let stderr = (io::stderr().as_raw_fd(), sys::POLLOUT);
+    match &mut *lock(&QUEUE) {
+        Some(lines) if lines.len() < QUEUE_SIZE => lines.push(harmless(event)),
+        None if sys::ready([stderr], Duration::ZERO) == [true] => write(&harmless(event)),
+        _ => {}
     }
+    QUEUED.notify_one();
 }
 
 /// Writes a line in one piece. One that cannot be written is lost.
@@ -103,13 +119,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The first of `bytes` that somebody else sent: its first line, or numbers where that is no text.
 pub fn beginning(bytes: &[u8]) -> String {
-    let line = bytes
-        .split(|byte| b"\r\n".contains(byte))
-        .next()
-        .unwrap_or_default();
-    match std::str::from_utf8(line) {
-        Ok(text) if !text.is_empty() && !text.contains(char::is_control) => {
-            text.chars().take(60).collect()
+    let mut lines = bytes.split(|byte| b"\r\n".contains(byte));
+    match lines.next().map(std::str::from_utf8) {
+        Some(Ok(line)) if !line.is_empty() && !line.contains(char::is_control) => {
+            line.chars().take(60).collect()
         }
         _ => bytes
             .iter()

@@ -36,6 +36,7 @@ fn main() {
     // it writes to a terminal from the background, SIGXFSZ end it when a log has reached the limit of
     // a file's size: then lines are lost, and that is all.
     let signals = sys::block(&[SIGHUP, SIGUSR1, SIGTERM, SIGINT, SIGTTOU, SIGXFSZ]);
+    sys::close_inherited();
     let _ = log::open(false);
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let probing = arguments
@@ -87,7 +88,6 @@ fn check(options: &Options) -> Result<i32, String> {
 }
 
 fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
-    sys::close_inherited();
     sys::raise_descriptor_limit(options.max_connections as u32 + SPARE_DESCRIPTORS);
     if options.syslog {
         log::open(true).map_err(|e| format!("--syslog: no system log at /dev/log: {e}"))?;
@@ -108,9 +108,7 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
     if let Some(user) = &options.user {
         user.take_over()?;
         if let Err(e) = policy::read_file(&options.policy) {
-            log::line(&format!(
-                "{e}; as --user nobody can read it again on SIGHUP"
-            ));
+            log::line(&format!("{e}; --user cannot read it again on SIGHUP"));
         }
     }
     let listeners = match sockets {

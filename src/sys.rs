@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::raw::{c_int, c_short, c_ulong};
 use std::os::unix::io::{AsRawFd, RawFd};
 use std::ptr;
-use std::sync::{mpsc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -227,13 +227,14 @@ pub fn start_thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _alone = ONE_AT_A_TIME.lock();
     probe_memory(MEMORY_TO_START)?;
-    let (starting, running) = mpsc::channel::<()>();
+    let running = Arc::new(Barrier::new(2));
+    let its_running = running.clone();
     let run = move || {
-        drop(starting);
+        its_running.wait();
         work();
     };
     thread::Builder::new().stack_size(STACK_SIZE).spawn(run)?;
-    let _ = running.recv();
+    running.wait();
     Ok(())
 }
 
@@ -292,7 +293,8 @@ pub fn ask_to_stop() {
     unsafe { kill(std::process::id() as c_int, SIGTERM) };
 }
 
-/// Closes every descriptor but the standard ones: what whoever started the program has left open.
+/// Closes every descriptor but the standard ones, which whoever started the program left open. Comes
+/// before anything is opened here.
 pub fn close_inherited() {
     let entries = fs::read_dir("/proc/self/fd")
         .into_iter()
@@ -302,7 +304,7 @@ pub fn close_inherited() {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();
     for fd in numbers.into_iter().filter(|fd| *fd > 2) {
-        // SAFETY: nothing here has opened a descriptor yet that it still needs.
+        // SAFETY: nothing in this program owns a descriptor yet, but for the standard ones.
         unsafe { close(fd) };
     }
 }

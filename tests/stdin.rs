@@ -139,7 +139,7 @@ fn anything_else_on_standard_input_is_an_error() {
         assert_eq!(output.status.code(), Some(1));
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(
-            stderr.contains("standard input is no TCP socket in use"),
+            stderr.contains("standard input is not a TCP socket in use"),
             "{}",
             stderr
         );
