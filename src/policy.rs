@@ -25,6 +25,7 @@ impl Policy {
                 None => log::line(&line),
             }
         }
+        file.truncate(check::content(&file).len());
         file.push(0);
         Ok(Policy(file))
     }
