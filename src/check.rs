@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::options::number;
-use crate::xml::{self, shown, Attribute, Document, Event, Fault};
+use crate::xml::{self, shown, Attribute, Event, Fault};
 
 /// The largest policy file in bytes: the C server's buffer.
 pub const MAX_SIZE: usize = 20_480;
@@ -33,59 +33,53 @@ const ELEMENTS: &[Element] = &[
 
 /// Ports that Flash Player has refused since version 24, whatever the policy says (Adobe's staff
 /// in issue 1261 of scratch-flash).
-const NEVER: &str = "1,7,9,11,13,15,17,19,21-23,25,37,42,43,53,77,79,87,95,101-104,109-111,113,\
-    115,117,119,123,135,139,143,179,389,465,512-515,526,530-532,540,556,563,587,601,636,993,995,\
-    1720,1723,2049,3659,4045,5060,6000,6566,6665-6669";
-
-/// `to-ports="*"`.
-const ANY_PORT: Range = (0, 65535);
-type Range = (u16, u16);
+const NEVER: &[u16] = &[
+    1, 7, 9, 11, 13, 15, 17, 19, 21, 22, 23, 25, 37, 42, 43, 53, 77, 79, 87, 95, 101, 102, 103,
+    104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 139, 143, 179, 389, 465, 512, 513, 514, 515,
+    526, 530, 531, 532, 540, 556, 563, 587, 601, 636, 993, 995, 1720, 1723, 2049, 3659, 4045, 5060,
+    6000, 6566, 6665, 6666, 6667, 6668, 6669,
+];
 
 // What is wrong, and what to write instead. {} stands for text from the file.
 const NUL: &str = "the NUL here is left out, since the server adds its own: remove it";
 const LONG: &str = "an answer over 1400 bytes may come in parts, and then fail: shorten the file";
 const HANGS: &str = "with its NUL a multiple of 4096 bytes, this hangs Lightspark: add a blank";
-const STRICT: &str = "Silverlight and other strict readers refuse {}";
+const STRICT: &str = "Silverlight and other strict readers refuse ";
 const ENCODING: &str = "Silverlight and other strict readers know UTF-8, not {}: write UTF-8";
 const TEXT: &str = "text has no meaning in a policy: remove it";
 const ATTRIBUTE: &str = "no attribute {} counts here: remove it, or correct it (in lower case)";
 const MISSING: &str = "without {} this counts for nothing: write that in";
-const STOPS: &str = "here Lightspark stops reading and ignores {}: correct this, or remove it";
+const STOPS: &str = "Lightspark ignores {} because of this: correct it, or remove it";
 const TWICE: &str = "a second site-control: remove it";
 const ELSEWHERE: &str =
-    "Lightspark ignores a policy with site-control from a port other than 843: \
+    "Lightspark ignores a policy with site-control unless it is from port 843: \
     remove it, serve port 843 alone, or say --public-port 843";
 const ALSO_ASKED: &str = "players also ask the port they want, and may hang there: \
     write <site-control permitted-cross-domain-policies=\"master-only\"/>";
-const NONE: &str = "\"none\" forbids this policy too: write \"master-only\"";
-const UNKNOWN: &str = "\"{}\" makes every player refuse everything: write \"master-only\"";
-const CASE: &str =
-    "Lightspark refuses everything for \"{}\": write it in lower case, without blanks";
-const DOMAIN: &str =
-    "\"{}\" is not a name, an address, * or such as *.example.com: write one of them";
+const REFUSED: &str = "\"{}\" makes every player refuse everything: write \"master-only\"";
+const CASE: &str = "Lightspark refuses everything for \"{}\": write it in lower case alone";
+const DOMAIN: &str = "\"{}\" is not a name, an address, * or such as *.example.com: write one";
 const WIDE: &str = "some players refuse {} as too wide: write such as *.example.com";
-const SECURE: &str = "players differ about \"{}\": write \"true\" or \"false\"";
+const SECURE: &str = "\"{}\" may be taken as either: write \"true\" or \"false\"";
 const OPEN_TO_ALL: &str = "any site may use {} of this host: name the sites or the ports";
 const LOW: &str = "{} has ports below 1024, which only a policy from such a port can grant: \
     serve it on port 843, or say --public-port 843";
-const NEVER_OPEN: &str = "Flash Player refuses {} since version 24: use another port";
+const CLOSED: &str = "Flash Player refuses {} since version 24: use another port";
+const STAR: &str = "Lightspark refuses blanks beside *: remove them";
 const LIST: &str = "some players drop the entry for \"{}\" among its ports: write ";
-const BLANKS: &str = "Lightspark refuses blanks beside the *: remove them";
 const RANGE: &str = "Lightspark reads only the first port of {}: write the ports, or *";
-const NOT_943: &str = "only Silverlight asks port 943, and no other: serve this on port {}";
+const MISPLACED: &str = "Silverlight asks port 943, Flash Player any other: serve this on port {}";
 const URI: &str = "\"{}\" is not an origin: write such as http://game.example.com or *";
 const PROTOCOL: &str = "\"{}\" cannot be granted: write tcp";
-const PORT: &str =
-    "Silverlight refuses the file for port \"{}\": write 4502 to 4534, one or a range";
+const PORT: &str = "Silverlight refuses the file for \"{}\": write 4502 to 4534, one or a range";
 const EMPTY: &str = "this grants nothing: write <{}> in it";
 const NOTHING: &str = "this grants nothing: write a domain and a socket-resource in the policy";
 
-/// Which players a warning is about.
+/// By which players somebody is refused for what a warning says.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Minded {
     ByNobody,
     BySome,
-    /// Nobody is let in.
     ByAll,
 }
 use Minded::{ByAll, ByNobody, BySome};
@@ -99,21 +93,15 @@ pub struct Report {
     pub warnings: Vec<(Fault, Minded)>,
     /// In plain words what each entry grants, or `grants nothing`.
     pub grants: Vec<String>,
-    /// Why nobody is let in by a policy that can be read.
-    useless: Option<Fault>,
     text: String,
     /// The ports on which players reach the server.
     ports: Vec<u16>,
     /// The names of the known elements so far.
     seen: Vec<Text>,
     entries: Vec<Entry>,
-    /// Who ignores the whole policy, and why.
-    refusers: Vec<Text>,
     /// From where on Lightspark ignores the policy.
     lightspark: Option<usize>,
-    /// The policy says `none`.
-    forbidden: bool,
-    /// What the current entry or Silverlight `policy` has named so far.
+    /// What the current Silverlight `policy` has named so far.
     sites: Vec<String>,
     ranges: Vec<Range>,
 }
@@ -122,40 +110,44 @@ pub struct Report {
 struct Entry {
     at: usize,
     domain: String,
-    ports: Vec<Range>,
+    ranges: Vec<Range>,
     secure: bool,
     refusers: Vec<Text>,
 }
 
+/// The first and the last port; from 0 is `*`.
+type Range = (u16, u16);
+
 /// An attribute's place and value.
 type Value<'a> = (usize, &'a str);
 
-/// The policy in `file`: without a NUL at its end, blanks around it, and more of them.
+/// The policy in `file`: without a NUL at its end, blanks beside it, and more of them.
 pub fn content(file: &[u8]) -> &[u8] {
     let end = file.iter().position(|byte| *byte == 0);
     let (content, rest) = file.split_at(end.unwrap_or(file.len()));
-    let is_end = rest.iter().all(|byte| b"\0 \t\r\n".contains(byte));
-    if is_end {
-        content
-    } else {
-        file
-    }
+    let is_end = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
+    Some(content)
+        .filter(|_| rest.iter().all(is_end))
+        .unwrap_or(file)
 }
 
 /// Checks a policy file that players get from `ports`, where 0 is one that the system will choose.
 pub fn check(file: &[u8], ports: &[u16]) -> Report {
+    let content = content(file);
+    let plain = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    let text = String::from_utf8_lossy(plain).into_owned();
     let mut report = Report::default();
     report.ports = ports.to_vec();
-    let plain = content(file);
-    let plain = plain.strip_prefix(b"\xef\xbb\xbf").unwrap_or(plain);
-    let text = String::from_utf8_lossy(plain).into_owned();
-    report.error = report.file(file, plain, &text).err();
+    report.rule(content.len() < file.len(), ByNobody, (text.len(), ""), NUL);
+    report.rule(content.len() + 1 > 1400, BySome, (0, ""), LONG);
+    report.rule((content.len() + 1) % 4096 == 0, BySome, (0, ""), HANGS);
+    report.error = match file.len() > MAX_SIZE {
+        true => Some((0, format!("over {MAX_SIZE} bytes: shorten it"))),
+        false => report.file(plain, &text).err(),
+    };
     report.text = text;
-    if report.error.is_some()
-        || report.useless.is_some()
-        || report.forbidden
-        || report.grants.is_empty()
-    {
+    let useless = report.warnings.iter().any(|(_, minded)| *minded == ByAll);
+    if report.error.is_some() || useless || report.grants.is_empty() {
         report.grants = vec!["grants nothing".into()];
     }
     report
@@ -164,18 +156,13 @@ pub fn check(file: &[u8], ports: &[u16]) -> Report {
 impl Report {
     /// The error and the warnings as `LINE:COLUMN: error|warning: TEXT`.
     pub fn findings(&self) -> Vec<String> {
-        let line = |kind: &str, (at, text): &Fault| {
+        let errors = self.error.iter().map(|fault| ("error", fault));
+        let all = errors.chain(self.warnings.iter().map(|(fault, _)| ("warning", fault)));
+        let line = |(kind, (at, text)): (_, &Fault)| {
             let (line, column) = self.position(*at);
             format!("{line}:{column}: {kind}: {text}")
         };
-        let errors = self.error.iter().map(|fault| line("error", fault));
-        errors
-            .chain(
-                self.warnings
-                    .iter()
-                    .map(|(fault, _)| line("warning", fault)),
-            )
-            .collect()
+        all.map(line).collect()
     }
 
     /// A fault and its place.
@@ -196,199 +183,153 @@ impl Report {
     pub fn may_connect(&self, site: &str, port: u16) -> Result<String, String> {
         let (scheme, rest) = site.split_once("://").unwrap_or(("http", site));
         let host = rest.split('/').next().unwrap_or_default();
-        let end = host
-            .find(']')
-            .or(host.find(':').filter(|at| host.rfind(':') == Some(*at)));
-        let host = host.get(..end.unwrap_or(host.len())).unwrap_or_default();
-        let host = host.trim_start_matches('[').to_ascii_lowercase();
-        let holds = |range: &Range| (range.0..=range.1).contains(&port);
-        if let Some(fault) = self.error.as_ref().or(self.useless.as_ref()) {
+        // Without a port, and without the brackets of an IPv6 address.
+        let colon = host.find(':').filter(|at| host.rfind(':') == Some(*at));
+        let end = host.find(']').or(colon).unwrap_or(host.len());
+        let host = host.get(..end).unwrap_or_default().trim_start_matches('[');
+        let useless = self.warnings.iter().find(|(_, minded)| *minded == ByAll);
+        if let Some(fault) = self.error.as_ref().or(useless.map(|(fault, _)| fault)) {
             return Err(self.placed(fault));
-        } else if self.seen.contains(&"access-policy") {
-            return Err(
-                "Flash Player does not read <access-policy>, which is Silverlight's".into(),
-            );
-        } else if NEVER
-            .split(',')
-            .filter_map(range)
-            .any(|range| holds(&range))
-        {
+        } else if self.seen.first() == Some(&"access-policy") {
+            return Err("this is for Silverlight, and Flash Player does not read it".into());
+        } else if NEVER.contains(&port) {
             return Err(format!("Flash Player refuses port {port} since version 24"));
-        } else if port < 1024 && self.is_high() {
-            return Err("only a policy from a port below 1024 grants such ports".into());
+        } else if port < 1024 && self.ports.iter().all(is_high) {
+            return Err("only a policy from a port below 1024 can grant such a port".into());
         }
-        let mut why = format!("no entry names {host}");
-        let mut allowed = None;
+        let mut refused = format!("no entry names {}", shown(host));
+        let mut allowed: Option<(usize, Vec<Text>)> = None;
         for entry in self
             .entries
             .iter()
-            .filter(|entry| names(&entry.domain, &host))
+            .filter(|entry| names(&entry.domain, host))
         {
             let (line, _) = self.position(entry.at);
-            if !entry.ports.iter().any(holds) {
-                why = format!("line {line} names {host}, but not port {port}");
+            if !entry.ranges.iter().any(|r| (r.0..=r.1).contains(&port)) {
+                refused = format!("line {line} names {}, but not port {port}", shown(host));
             } else if entry.secure && !scheme.eq_ignore_ascii_case("https") {
-                why = format!("line {line} is for sites loaded over https only (secure)");
+                refused = format!("line {line} is for sites loaded over https only");
             } else {
-                let mut refusers = [entry.refusers.as_slice(), &self.refusers].concat();
-                if !entry.ports.iter().any(|r| *r == ANY_PORT || r.0 == port) {
+                let mut refusers = entry.refusers.clone();
+                if self.lightspark.map_or(false, |at| at <= entry.at) {
+                    refusers.push("Lightspark, which ignores this line");
+                } else if !entry.ranges.iter().any(|r| r.0 == 0 || r.0 == port) {
                     refusers.push("Lightspark, which reads only the first port of a range");
                 }
-                if self.lightspark.map_or(false, |at| at <= entry.at) {
-                    refusers.push("Lightspark, which stops reading before that");
-                }
-                if allowed.as_ref().map_or(true, |(_, least): &(_, Vec<_>)| {
-                    refusers.len() < least.len()
-                }) {
+                // The line that fewest refuse.
+                let fewest = allowed
+                    .as_ref()
+                    .map_or(usize::MAX, |(_, others)| others.len());
+                if refusers.len() < fewest {
                     allowed = Some((line, refusers));
                 }
             }
         }
-        let (line, refusers) = allowed.ok_or(why)?;
-        let except = refusers.iter().map(|refuser| format!("; not by {refuser}"));
-        Ok(format!("by line {line}{}", except.collect::<String>()))
+        let (line, refusers) = allowed.ok_or(refused)?;
+        let but = refusers.iter().map(|refuser| format!("; not by {refuser}"));
+        Ok(format!("by line {line}{}", but.collect::<String>()))
     }
 
     /// Warns if `wrong`: `text`, in which {} stands for `value`.
     fn rule(&mut self, wrong: bool, minded: Minded, (at, value): Value, text: &str) {
-        if !wrong {
-            return;
-        }
-        let fault = (at, text.replace("{}", &shown(value)));
-        if minded == ByAll {
-            self.useless.get_or_insert(fault.clone());
-        }
-        match self.warnings.len() {
+        if wrong && (self.warnings.len() < MAX_WARNINGS || minded == ByAll) {
             // Most are found in the order of the file.
-            0..=MAX_WARNINGS => {
-                let place = self
-                    .warnings
-                    .partition_point(|((earlier, _), _)| *earlier <= at);
-                self.warnings.insert(place, (fault, minded));
-            }
-            _ => self.warnings[MAX_WARNINGS].0 .1 = "and further warnings".into(),
+            let place = self
+                .warnings
+                .partition_point(|((earlier, _), _)| *earlier <= at);
+            let fault = (at, text.replace("{}", &shown(value)));
+            self.warnings.insert(place, (fault, minded));
         }
     }
 
-    fn file(&mut self, file: &[u8], plain: &[u8], text: &str) -> Result<(), Fault> {
-        let content = content(file);
-        if file.len() > MAX_SIZE {
-            return Err((0, format!("over {MAX_SIZE} bytes: shorten it")));
-        } else if let Some(at) = text.find('\0') {
-            return Err((
-                at,
-                "a NUL would end the policy here: remove it, or save as UTF-8".into(),
-            ));
-        } else if content.iter().all(u8::is_ascii_whitespace) {
+    fn file(&mut self, plain: &[u8], text: &str) -> Result<(), Fault> {
+        if let Some(at) = text.find('\0') {
+            return Err((at, "a NUL would end the policy here: remove it".into()));
+        } else if text.trim().is_empty() {
             return Err((0, "the file is empty: write a policy".into()));
         }
-        self.rule(content.len() < file.len(), ByNobody, (text.len(), ""), NUL);
-        self.rule(content.len() + 1 > 1400, BySome, (0, ""), LONG);
-        self.rule((content.len() + 1) % 4096 == 0, BySome, (0, ""), HANGS);
-        let Document {
-            events,
-            mut minded,
-            encoding,
-            ..
-        } = xml::read(text)?;
-        let encoding = encoding.filter(|name| !name.eq_ignore_ascii_case("utf-8"));
-        match (encoding, std::str::from_utf8(plain)) {
-            (Some(name), _) => self.rule(true, BySome, (0, name), ENCODING),
-            (_, Err(e)) => minded.push((
-                e.valid_up_to(),
-                "bytes that are not UTF-8: save as UTF-8".into(),
-            )),
-            _ => {}
+        let mut document = xml::read(text)?;
+        let encoding = document.encoding.unwrap_or("UTF-8");
+        let other = !encoding.eq_ignore_ascii_case("utf-8");
+        self.rule(other, BySome, (0, encoding), ENCODING);
+        if let (Err(e), false) = (std::str::from_utf8(plain), other) {
+            let what = "bytes that are not UTF-8: save it as UTF-8".into();
+            document.minded.push((e.valid_up_to(), what));
         }
         // The names of the open elements, ? for one that does not count; nor does what is in it.
         let mut path: Vec<Text> = Vec::new();
-        for (at, event) in events {
+        let mut root = 0;
+        for (at, event) in document.events {
             let parent = path.last().copied().unwrap_or_default();
             match event {
                 Event::Text => self.rule(parent != "?", ByNobody, (at, ""), TEXT),
                 Event::Start(name, attributes) => {
                     let known = ELEMENTS.iter().find(|e| e.0 == name && e.1 == parent);
-                    let flash = path.first() == Some(&"cross-domain-policy");
-                    let last =
-                        flash && (path.len() > 1 || name == "allow-http-request-headers-from");
-                    self.lightspark_stops(last, at);
-                    let together = ELEMENTS
-                        .iter()
-                        .find(|e| name.starts_with(e.0) && name.contains('='));
-                    if let Some((known, ..)) = together {
-                        let what =
-                            "an element's name run together with an attribute: write a blank here";
-                        minded.push((at + 1 + known.len(), what.into()));
-                    }
-                    path.push(known.map_or("?", |e| e.0));
                     match known {
                         Some(element) => self.element(at, element, &attributes),
                         None if parent.is_empty() => {
                             return Err((at, stray(name, "write <cross-domain-policy>")))
                         }
-                        None if parent == "?" || together.is_some() => {}
+                        None if parent == "?" => {}
                         None => self.rule(true, ByNobody, (at, ""), &stray(name, "remove it")),
                     }
+                    let headers = name == "allow-http-request-headers-from";
+                    self.lightspark_stops(at, path.len() > 1 || headers && path.len() == 1);
+                    if path.is_empty() {
+                        root = at;
+                    }
+                    path.push(known.map_or("?", |e| e.0));
                 }
                 Event::End if path.pop() == Some("policy") => {
-                    let grants = self.grants.len();
-                    self.grant(at);
-                    self.rule(self.grants.len() == grants, BySome, (at, ""), NOTHING);
+                    let nothing = !self.grant(at);
+                    self.rule(nothing, BySome, (at, ""), NOTHING);
                 }
                 Event::End => {}
             }
         }
         let flash = self.seen.first() == Some(&"cross-domain-policy");
-        let first = minded.iter().min();
-        if let Some((at, what)) = first.filter(|_| !flash) {
-            return Err((*at, STRICT.replace("{}", what)));
+        document.minded.sort();
+        for (at, what) in document.minded {
+            let what = STRICT.to_owned() + &what;
+            if !flash {
+                return Err((at, what));
+            }
+            self.rule(true, BySome, (at, ""), &what);
         }
-        for (at, what) in &minded {
-            self.rule(true, BySome, (*at, ""), &STRICT.replace("{}", what));
-        }
-        let root = text.find(if flash {
-            "<cross-domain-policy"
-        } else {
-            "<access-policy"
-        });
-        let root = root.unwrap_or_default();
-        let uncontrolled = flash && !self.seen.contains(&"site-control");
-        let port = if flash { "843" } else { "943" };
-        let misplaced = match flash {
-            true => self.ports.iter().all(|port| *port == 943),
-            false => !self.ports.contains(&943),
+        let (port, entry) = match flash {
+            true => ("843", "allow-access-from"),
+            false => ("943", "policy"),
         };
-        self.rule(misplaced, ByAll, (root, port), NOT_943);
+        let misplaced = |port: &u16| (*port == 943) == flash;
+        let minded = if self.ports.iter().all(misplaced) {
+            ByAll
+        } else {
+            BySome
+        };
         self.rule(
-            uncontrolled && self.ports.contains(&843),
-            BySome,
-            (root, ""),
-            ALSO_ASKED,
+            self.ports.iter().any(misplaced),
+            minded,
+            (root, port),
+            MISPLACED,
         );
-        self.rule(
-            self.forbidden && !self.grants.is_empty(),
-            ByAll,
-            (root, ""),
-            NONE,
-        );
-        let entry = if flash { "allow-access-from" } else { "policy" };
-        let empty = !self.forbidden && !self.seen.contains(&entry);
-        self.rule(empty, ByAll, (root, entry), EMPTY);
+        let asked = flash && self.ports.contains(&843) && !self.seen.contains(&"site-control");
+        self.rule(asked, BySome, (root, ""), ALSO_ASKED);
+        self.rule(!self.seen.contains(&entry), ByAll, (root, entry), EMPTY);
         Ok(())
     }
 
-    /// Lightspark reads no further than `at`, if `last`: without a `site-control` before that it
+    /// Lightspark reads no further than `at`, if `stops`; without a `site-control` before that it
     /// has no policy at all.
-    fn lightspark_stops(&mut self, last: bool, at: usize) {
-        if last && self.lightspark.is_none() {
+    fn lightspark_stops(&mut self, at: usize, stops: bool) {
+        let flash = self.seen.first() == Some(&"cross-domain-policy");
+        if stops && flash && self.lightspark.is_none() {
             let controlled = self.seen.contains(&"site-control");
-            let lost = if controlled {
-                "what follows"
-            } else {
-                "the whole policy"
+            let (from, lost) = match controlled {
+                true => (at, "what follows"),
+                false => (0, "the whole policy"),
             };
             self.rule(true, BySome, (at, lost), STOPS);
-            self.lightspark = Some(if controlled { at } else { 0 });
+            self.lightspark = Some(from);
         }
     }
 
@@ -403,25 +344,21 @@ impl Report {
         for (name, example) in known {
             let a = given.iter().find(|a| a.name == *name);
             let missing = a.is_none() && !example.is_empty();
-            self.rule(
-                missing,
-                BySome,
-                (at, &format!("{name}=\"{example}\"")),
-                MISSING,
-            );
+            let example = format!("{name}=\"{example}\"");
+            self.rule(missing, BySome, (at, &example), MISSING);
             values.push(a.map(|a| (a.at, a.value.as_str())));
         }
-        let is_empty = |value: &Option<Value>| value.map_or(true, |(_, text)| text.is_empty());
-        let last = match name {
-            "site-control" => {
-                given.len() != 1 || values.iter().any(is_empty) || self.seen.contains(&name)
-            }
-            "allow-access-from" => given.len() > 3 || values.iter().take(2).any(is_empty),
+        let empty = |value: &Option<Value>| value.map_or(true, |(_, text)| text.is_empty());
+        let twice = name == "site-control" && self.seen.contains(&name);
+        self.rule(twice, BySome, (at, ""), TWICE);
+        let stops = match name {
+            "site-control" => twice || given.len() != 1 || values.iter().any(empty),
+            "allow-access-from" => given.len() > 3 || values.iter().take(2).any(empty),
             _ => false,
         };
-        self.lightspark_stops(last, at);
+        self.lightspark_stops(at, stops);
         match (name, values.as_slice()) {
-            ("site-control", [permitted]) => self.site_control(at, permitted.unwrap_or((at, ""))),
+            ("site-control", [permitted]) => self.site_control(permitted.unwrap_or((at, ""))),
             ("allow-access-from", [Some(domain), Some(to_ports), secure]) => {
                 self.allow_access_from(*domain, *to_ports, secure.unwrap_or((at, "false")));
             }
@@ -429,136 +366,123 @@ impl Report {
             ("domain", [Some(uri)]) if uri.1.contains("://") => self.sites.push(shown(uri.1)),
             ("domain", [Some(uri)]) => self.rule(true, BySome, *uri, URI),
             ("socket-resource", [Some(port), Some((_, "tcp"))]) => {
-                let range = range(port.1).filter(|r| r.0 >= 4502 && r.1 <= 4534 && r.0 <= r.1);
+                let range = range(port.1).filter(|r| 4502 <= r.0 && r.0 <= r.1 && r.1 <= 4534);
                 self.rule(range.is_none(), ByAll, *port, PORT);
                 self.ranges.extend(range);
             }
-            ("socket-resource", [Some(_), Some(protocol)]) => {
-                self.rule(true, BySome, *protocol, PROTOCOL)
-            }
+            ("socket-resource", [_, Some(other)]) => self.rule(true, BySome, *other, PROTOCOL),
             _ => {}
         }
         self.seen.push(name);
     }
 
-    fn site_control(&mut self, at: usize, permitted: Value) {
-        let master = self.ports.contains(&843);
+    fn site_control(&mut self, permitted: Value) {
         let elsewhere = self.ports.iter().any(|port| *port != 843);
-        self.rule(elsewhere, BySome, (at, ""), ELSEWHERE);
-        self.rule(self.seen.contains(&"site-control"), BySome, (at, ""), TWICE);
-        if !master {
+        self.rule(elsewhere, BySome, permitted, ELSEWHERE);
+        if !self.ports.contains(&843) {
             self.lightspark = Some(0);
             return;
         }
         let plain = permitted.1.trim().to_ascii_lowercase();
-        let known = [
-            "all",
-            "master-only",
-            "none",
-            "by-content-type",
-            "by-ftp-filename",
-        ];
-        let known = known.contains(&plain.as_str());
-        self.forbidden |= plain == "none";
+        let mut known = "all master-only by-content-type by-ftp-filename".split(' ');
+        let known = known.any(|known| known == plain);
+        self.rule(!known, ByAll, permitted, REFUSED);
         self.rule(plain == "all", BySome, permitted, ALSO_ASKED);
-        self.rule(!known, ByAll, permitted, UNKNOWN);
         self.rule(known && plain != permitted.1, BySome, permitted, CASE);
         if plain != permitted.1 {
-            self.refusers
-                .push("Lightspark, which does not know such a site-control");
+            self.lightspark = Some(0);
         }
     }
 
     fn allow_access_from(&mut self, domain: Value, to_ports: Value, secure: Value) {
         let mut refusers = Vec::new();
         let ranges = self.to_ports(to_ports, &mut refusers);
-        let any = |r: &Range| r.0 <= 1 && r.1 == 65535;
-        let low = ranges.iter().any(|r| r.0 < 1024 && !any(r));
-        let lowest = if self.is_high() { 1024 } else { 1 };
+        let lowest = if self.ports.iter().all(is_high) {
+            1024
+        } else {
+            1
+        };
+        let named = |r: &&Range| r.0 > 1 || r.1 < 65535;
+        let low = ranges.iter().filter(named).any(|r| r.0 < 1024);
         self.rule(low && self.ports.iter().any(is_high), BySome, to_ports, LOW);
-        let mut never = Vec::new();
-        for r in ranges.iter().filter(|r| !any(r)) {
-            let closed = NEVER.split(',').filter_map(range);
-            let closed = closed.map(|n| (n.0.max(r.0), n.1.min(r.1)));
-            never.extend(closed.filter(|r| r.0 <= r.1));
-        }
-        self.rule(
-            !never.is_empty(),
-            BySome,
-            (to_ports.0, &in_words(&never)),
-            NEVER_OPEN,
-        );
+        let holds = |port: &u16| {
+            ranges
+                .iter()
+                .filter(named)
+                .any(|r| r.0 <= *port && *port <= r.1)
+        };
+        let closed: Vec<Range> = NEVER
+            .iter()
+            .filter(|port| holds(port))
+            .map(|p| (*p, *p))
+            .collect();
+        let words = in_words(&closed);
+        self.rule(!closed.is_empty(), BySome, (to_ports.0, &words), CLOSED);
         self.rule(
             !["true", "false"].contains(&secure.1),
             BySome,
             secure,
             SECURE,
         );
-        let is_domain = is_domain(domain.1);
-        let (suffix, name) = match domain.1.strip_prefix("*.") {
-            Some(suffix) => (Some(suffix), format!("{suffix} and its subdomains")),
-            None => (None, domain.1.replace('*', "any site")),
-        };
-        let wide = is_domain && suffix.map_or(false, |suffix| !suffix.contains('.'));
-        self.rule(!is_domain, BySome, domain, DOMAIN);
-        self.rule(wide, BySome, domain, WIDE);
-        if wide {
+        self.rule(!is_domain(domain.1), BySome, domain, DOMAIN);
+        if !is_domain(domain.1) {
+            return;
+        }
+        let suffix = domain.1.strip_prefix("*.");
+        if suffix.map_or(false, |suffix| !suffix.contains('.')) {
+            self.rule(true, BySome, domain, WIDE);
             refusers.push("swf2es, which refuses * before a top-level name");
         }
-        if is_domain {
-            let secure = secure.1 == "true";
-            let only = if secure { ", over HTTPS only," } else { "" };
-            self.sites.push(name + only);
-            self.ranges = ranges
-                .iter()
-                .map(|r| (r.0.max(lowest), r.1))
-                .filter(|r| r.0 <= r.1)
-                .collect();
-            self.grant(domain.0);
-            let domain = domain.1.to_ascii_lowercase();
-            let at = to_ports.0;
-            self.entries.push(Entry {
-                at,
-                domain,
-                ports: ranges,
-                secure,
-                refusers,
-            });
-        }
+        let site = match suffix {
+            Some(suffix) => format!("{suffix} and its subdomains"),
+            None => domain.1.replace('*', "any site"),
+        };
+        let (at, secure) = (domain.0, secure.1 == "true");
+        self.sites
+            .push(site + if secure { ", over HTTPS only," } else { "" });
+        let open = ranges.iter().filter(|r| r.1 >= lowest);
+        self.ranges = open.map(|r| (r.0.max(lowest), r.1)).collect();
+        self.grant(at);
+        let domain = domain.1.to_owned();
+        self.entries.push(Entry {
+            at,
+            domain,
+            ranges,
+            secure,
+            refusers,
+        });
     }
 
     /// The ports in a list; who ignores an entry with such a list goes to `refusers`.
     fn to_ports(&mut self, (at, list): Value, refusers: &mut Vec<Text>) -> Vec<Range> {
         let mut ranges = Vec::new();
-        let blanks = list != "*" && list.trim() == "*";
-        self.rule(blanks, BySome, (at, ""), BLANKS);
-        if blanks {
+        if list != "*" && list.trim() == "*" {
+            self.rule(true, BySome, (at, ""), STAR);
             refusers.push("Lightspark, which refuses blanks beside *");
         }
         for item in list.split(',').map(str::trim) {
-            let right = match range(item) {
-                Some((first, last)) if first > last => format!("{last}-{first}"),
+            let mut right = "ports from 1 to 65535, or *".to_owned();
+            match range(item) {
+                Some((first, last)) if first > last => right = format!("{last}-{first}"),
                 Some((first, last)) if first > 0 => {
                     self.rule(first < last, BySome, (at, item), RANGE);
                     ranges.push((first, last));
                     continue;
                 }
                 _ if item == "*" => {
-                    ranges.push(ANY_PORT);
-                    if !list.contains(',') {
+                    ranges.push((0, 65535));
+                    if list.trim() == "*" {
                         continue;
                     }
-                    "* alone".into()
+                    right = "* alone".into();
                 }
-                _ if ["all", "any", "0-65535"].contains(&item.to_ascii_lowercase().as_str()) => {
-                    "*".into()
-                }
+                _ if "all any 0-65535".contains(&item.to_ascii_lowercase()) => right = "*".into(),
                 _ if item.contains([' ', ';']) => {
                     let ports = item.split([' ', ';']).filter(|port| !port.is_empty());
-                    ports.collect::<Vec<&str>>().join(",") + ", with commas between ports"
+                    right = ports.collect::<Vec<&str>>().join(",") + ", parted by commas";
                 }
-                _ => "ports from 1 to 65535, or *".into(),
-            };
+                _ => {}
+            }
             self.rule(true, BySome, (at, item), &(LIST.to_owned() + &right));
             refusers.push("swf2es, which drops an entry with such a list of ports");
         }
@@ -566,21 +490,18 @@ impl Report {
         ranges
     }
 
-    /// Grants the named sites the named ports, if there are any of both.
-    fn grant(&mut self, at: usize) {
+    /// Grants the named sites the named ports, and returns whether there were any of both.
+    fn grant(&mut self, at: usize) -> bool {
         let sites = listed(&std::mem::take(&mut self.sites));
         let ports = in_words(&std::mem::take(&mut self.ranges));
         let open = sites.starts_with("any site") && ports.starts_with("any port");
         self.rule(open, ByNobody, (at, &ports), OPEN_TO_ALL);
+        let granted = !sites.is_empty() && !ports.is_empty();
         let grant = format!("{sites} may connect to {ports}");
-        if !sites.is_empty() && !ports.is_empty() && !self.grants.contains(&grant) {
+        if granted && !self.grants.contains(&grant) {
             self.grants.push(grant);
         }
-    }
-
-    /// Do players get the policy from ports above 1023 only?
-    fn is_high(&self) -> bool {
-        self.ports.iter().all(is_high)
+        granted
     }
 }
 
@@ -615,11 +536,12 @@ fn is_domain(domain: &str) -> bool {
     domain == "*" || domain.parse::<IpAddr>().is_ok() || is_name && name.len() < 254
 }
 
-/// Does `domain`, in lower case, name `host`? An address has no name, and no suffix.
+/// Does `domain` name `host`? An address has no name, and no suffix.
 fn names(domain: &str, host: &str) -> bool {
-    match domain.strip_prefix("*.") {
-        Some(suffix) => host == suffix || host.ends_with(&domain[1..]),
-        None => domain == "*" || domain == host,
+    let (domain, host) = (domain.to_ascii_lowercase(), host.to_ascii_lowercase());
+    match domain.strip_prefix('*') {
+        Some(suffix) => suffix.is_empty() || format!(".{host}").ends_with(suffix),
+        None => domain == host,
     }
 }
 
