@@ -59,14 +59,14 @@ const ALSO_ASKED: &str = "players also ask the port they want, and may hang ther
 const REFUSED: &str = "\"{}\" makes every player refuse everything: write \"master-only\"";
 const CASE: &str = "Lightspark refuses everything for \"{}\": write it in lower case alone";
 const DOMAIN: &str = "\"{}\" is not a name, an address, * or such as *.example.com: write one";
-const WIDE: &str = "some players refuse {} as too wide: write such as *.example.com";
+const WIDE: &str = "swf2es refuses {} as too wide: write such as *.example.com";
 const SECURE: &str = "\"{}\" may be taken as either: write \"true\" or \"false\"";
 const OPEN_TO_ALL: &str = "any site may use {} of this host: name the sites or the ports";
 const LOW: &str = "{} has ports below 1024, which only a policy from such a port can grant: \
     serve it on port 843, or say --public-port 843";
-const CLOSED: &str = "Flash Player refuses {} since version 24: use another port";
+const CLOSED: &str = "Flash Player refuses port {} since version 24: use another";
 const STAR: &str = "Lightspark refuses blanks beside *: remove them";
-const LIST: &str = "some players drop the entry for \"{}\" among its ports: write ";
+const LIST: &str = "swf2es drops an entry with \"{}\" for a port: write ";
 const RANGE: &str = "Lightspark reads only the first port of {}: write the ports, or *";
 const MISPLACED: &str = "Silverlight asks port 943, Flash Player any other: serve this on port {}";
 const URI: &str = "\"{}\" is not an origin: write such as http://game.example.com or *";
@@ -75,14 +75,16 @@ const PORT: &str = "Silverlight refuses the file for \"{}\": write 4502 to 4534,
 const EMPTY: &str = "this grants nothing: write <{}> in it";
 const NOTHING: &str = "this grants nothing: write a domain and a socket-resource in the policy";
 
-/// By which players somebody is refused for what a warning says.
+/// What players lose for what a warning says: nothing; some of them what stands there, or the whole
+/// policy; or all of them everything.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Minded {
-    ByNobody,
-    BySome,
-    ByAll,
+pub enum Lost {
+    Nothing,
+    There,
+    Policy,
+    Everything,
 }
-use Minded::{ByAll, ByNobody, BySome};
+use Lost::{Everything, Nothing, Policy, There};
 
 /// What the check found; a fault's text is one line that says what to write instead.
 #[derive(Default)]
@@ -90,7 +92,7 @@ pub struct Report {
     /// Why Flash Player, or Silverlight for its own format, does not read the file.
     pub error: Option<Fault>,
     /// In the order of the file.
-    pub warnings: Vec<(Fault, Minded)>,
+    pub warnings: Vec<(Fault, Lost)>,
     /// In plain words what each entry grants, or `grants nothing`.
     pub grants: Vec<String>,
     text: String,
@@ -106,13 +108,14 @@ pub struct Report {
     ranges: Vec<Range>,
 }
 
-/// An `allow-access-from`, and who ignores it.
+/// An `allow-access-from`.
 struct Entry {
     at: usize,
+    /// Where its last attribute begins.
+    end: usize,
     domain: String,
     ranges: Vec<Range>,
-    secure: bool,
-    refusers: Vec<Text>,
+    is_secure: bool,
 }
 
 /// The first and the last port; from 0 is `*`.
@@ -138,15 +141,15 @@ pub fn check(file: &[u8], ports: &[u16]) -> Report {
     let text = String::from_utf8_lossy(plain).into_owned();
     let mut report = Report::default();
     report.ports = ports.to_vec();
-    report.rule(content.len() < file.len(), ByNobody, (text.len(), ""), NUL);
-    report.rule(content.len() + 1 > 1400, BySome, (0, ""), LONG);
-    report.rule((content.len() + 1) % 4096 == 0, BySome, (0, ""), HANGS);
+    report.rule(content.len() < file.len(), Nothing, (text.len(), ""), NUL);
+    report.rule(content.len() + 1 > 1400, Policy, (0, ""), LONG);
+    report.rule((content.len() + 1) % 4096 == 0, Policy, (0, ""), HANGS);
     report.error = match file.len() > MAX_SIZE {
         true => Some((0, format!("over {MAX_SIZE} bytes: shorten it"))),
         false => report.file(plain, &text).err(),
     };
     report.text = text;
-    let useless = report.warnings.iter().any(|(_, minded)| *minded == ByAll);
+    let useless = report.warnings.iter().any(|(_, lost)| *lost == Everything);
     if report.error.is_some() || useless || report.grants.is_empty() {
         report.grants = vec!["grants nothing".into()];
     }
@@ -156,19 +159,15 @@ pub fn check(file: &[u8], ports: &[u16]) -> Report {
 impl Report {
     /// The error and the warnings as `LINE:COLUMN: error|warning: TEXT`.
     pub fn findings(&self) -> Vec<String> {
-        let errors = self.error.iter().map(|fault| ("error", fault));
-        let all = errors.chain(self.warnings.iter().map(|(fault, _)| ("warning", fault)));
-        let line = |(kind, (at, text)): (_, &Fault)| {
-            let (line, column) = self.position(*at);
-            format!("{line}:{column}: {kind}: {text}")
-        };
-        all.map(line).collect()
+        let error = self.error.iter().map(|fault| self.placed("error: ", fault));
+        let warnings = self.warnings.iter().map(|w| self.placed("warning: ", &w.0));
+        error.chain(warnings).collect()
     }
 
-    /// A fault and its place.
-    pub fn placed(&self, (at, text): &Fault) -> String {
+    /// `LINE:COLUMN: KIND TEXT`.
+    pub fn placed(&self, kind: &str, (at, text): &Fault) -> String {
         let (line, column) = self.position(*at);
-        format!("line {line} column {column}: {text}")
+        format!("{line}:{column}: {kind}{text}")
     }
 
     /// Line and column from 1, columns in characters.
@@ -179,7 +178,7 @@ impl Report {
     }
 
     /// May a Flash file from `site`, a host or a URL, open a socket to `port` of this host? Names
-    /// the line that allows it and the readers that differ, or the nearest reason why not.
+    /// the line that allows it and what readers differ about, or the nearest reason why not.
     pub fn may_connect(&self, site: &str, port: u16) -> Result<String, String> {
         let (scheme, rest) = site.split_once("://").unwrap_or(("http", site));
         let host = rest.split('/').next().unwrap_or_default();
@@ -187,9 +186,9 @@ impl Report {
         let colon = host.find(':').filter(|at| host.rfind(':') == Some(*at));
         let end = host.find(']').or(colon).unwrap_or(host.len());
         let host = host.get(..end).unwrap_or_default().trim_start_matches('[');
-        let useless = self.warnings.iter().find(|(_, minded)| *minded == ByAll);
+        let useless = self.warnings.iter().find(|(_, lost)| *lost == Everything);
         if let Some(fault) = self.error.as_ref().or(useless.map(|(fault, _)| fault)) {
-            return Err(self.placed(fault));
+            return Err(self.placed("", fault));
         } else if self.seen.first() == Some(&"access-policy") {
             return Err("this is for Silverlight, and Flash Player does not read it".into());
         } else if NEVER.contains(&port) {
@@ -198,7 +197,6 @@ impl Report {
             return Err("only a policy from a port below 1024 can grant such a port".into());
         }
         let mut refused = format!("no entry names {}", shown(host));
-        let mut allowed: Option<(usize, Vec<Text>)> = None;
         for entry in self
             .entries
             .iter()
@@ -207,38 +205,34 @@ impl Report {
             let (line, _) = self.position(entry.at);
             if !entry.ranges.iter().any(|r| (r.0..=r.1).contains(&port)) {
                 refused = format!("line {line} names {}, but not port {port}", shown(host));
-            } else if entry.secure && !scheme.eq_ignore_ascii_case("https") {
+            } else if entry.is_secure && !scheme.eq_ignore_ascii_case("https") {
                 refused = format!("line {line} is for sites loaded over https only");
             } else {
-                let mut refusers = entry.refusers.clone();
+                let mut allowed = format!("by line {line}");
                 if self.lightspark.map_or(false, |at| at <= entry.at) {
-                    refusers.push("Lightspark, which ignores this line");
-                } else if !entry.ranges.iter().any(|r| r.0 == 0 || r.0 == port) {
-                    refusers.push("Lightspark, which reads only the first port of a range");
+                    allowed += "; but Lightspark ignores this line";
                 }
-                // The line that fewest refuse.
-                let fewest = allowed
-                    .as_ref()
-                    .map_or(usize::MAX, |(_, others)| others.len());
-                if refusers.len() < fewest {
-                    allowed = Some((line, refusers));
+                for (fault, lost) in &self.warnings {
+                    let is_in = (entry.at..=entry.end).contains(&fault.0) && *lost == There;
+                    if is_in || *lost == Policy {
+                        allowed += &format!("; but {}", self.placed("", fault));
+                    }
                 }
+                return Ok(allowed);
             }
         }
-        let (line, refusers) = allowed.ok_or(refused)?;
-        let but = refusers.iter().map(|refuser| format!("; not by {refuser}"));
-        Ok(format!("by line {line}{}", but.collect::<String>()))
+        Err(refused)
     }
 
     /// Warns if `wrong`: `text`, in which {} stands for `value`.
-    fn rule(&mut self, wrong: bool, minded: Minded, (at, value): Value, text: &str) {
-        if wrong && (self.warnings.len() < MAX_WARNINGS || minded == ByAll) {
+    fn rule(&mut self, wrong: bool, lost: Lost, (at, value): Value, text: &str) {
+        if wrong && (self.warnings.len() < MAX_WARNINGS || lost == Everything) {
             // Most are found in the order of the file.
             let place = self
                 .warnings
                 .partition_point(|((earlier, _), _)| *earlier <= at);
             let fault = (at, text.replace("{}", &shown(value)));
-            self.warnings.insert(place, (fault, minded));
+            self.warnings.insert(place, (fault, lost));
         }
     }
 
@@ -251,18 +245,18 @@ impl Report {
         let mut document = xml::read(text)?;
         let encoding = document.encoding.unwrap_or("UTF-8");
         let other = !encoding.eq_ignore_ascii_case("utf-8");
-        self.rule(other, BySome, (0, encoding), ENCODING);
+        self.rule(other, Policy, (0, encoding), ENCODING);
         if let (Err(e), false) = (std::str::from_utf8(plain), other) {
             let what = "bytes that are not UTF-8: save it as UTF-8".into();
             document.minded.push((e.valid_up_to(), what));
         }
         // The names of the open elements, ? for one that does not count; nor does what is in it.
         let mut path: Vec<Text> = Vec::new();
-        let mut root = 0;
+        let root = document.events.first().map_or(0, |event| event.0);
         for (at, event) in document.events {
             let parent = path.last().copied().unwrap_or_default();
             match event {
-                Event::Text => self.rule(parent != "?", ByNobody, (at, ""), TEXT),
+                Event::Text => self.rule(parent != "?", Nothing, (at, ""), TEXT),
                 Event::Start(name, attributes) => {
                     let known = ELEMENTS.iter().find(|e| e.0 == name && e.1 == parent);
                     match known {
@@ -270,19 +264,16 @@ impl Report {
                         None if parent.is_empty() => {
                             return Err((at, stray(name, "write <cross-domain-policy>")))
                         }
-                        None if parent == "?" => {}
-                        None => self.rule(true, ByNobody, (at, ""), &stray(name, "remove it")),
+                        None if parent == "?" || name.contains('=') => {}
+                        None => self.rule(true, Nothing, (at, ""), &stray(name, "remove it")),
                     }
                     let headers = name == "allow-http-request-headers-from";
                     self.lightspark_stops(at, path.len() > 1 || headers && path.len() == 1);
-                    if path.is_empty() {
-                        root = at;
-                    }
                     path.push(known.map_or("?", |e| e.0));
                 }
                 Event::End if path.pop() == Some("policy") => {
                     let nothing = !self.grant(at);
-                    self.rule(nothing, BySome, (at, ""), NOTHING);
+                    self.rule(nothing, There, (at, ""), NOTHING);
                 }
                 Event::End => {}
             }
@@ -294,27 +285,27 @@ impl Report {
             if !flash {
                 return Err((at, what));
             }
-            self.rule(true, BySome, (at, ""), &what);
+            self.rule(true, Policy, (at, ""), &what);
         }
         let (port, entry) = match flash {
             true => ("843", "allow-access-from"),
             false => ("943", "policy"),
         };
-        let misplaced = |port: &u16| (*port == 943) == flash;
-        let minded = if self.ports.iter().all(misplaced) {
-            ByAll
-        } else {
-            BySome
+        let misplaced = self.ports.iter().filter(|port| (**port == 943) == flash);
+        let lost = match misplaced.clone().count() == self.ports.len() {
+            true => Everything,
+            false => There,
         };
+        self.rule(misplaced.count() > 0, lost, (root, port), MISPLACED);
+        let uncontrolled = flash && !self.seen.contains(&"site-control");
+        let asked = uncontrolled && self.ports.contains(&843);
+        self.rule(asked, Policy, (root, ""), ALSO_ASKED);
         self.rule(
-            self.ports.iter().any(misplaced),
-            minded,
-            (root, port),
-            MISPLACED,
+            !self.seen.contains(&entry),
+            Everything,
+            (root, entry),
+            EMPTY,
         );
-        let asked = flash && self.ports.contains(&843) && !self.seen.contains(&"site-control");
-        self.rule(asked, BySome, (root, ""), ALSO_ASKED);
-        self.rule(!self.seen.contains(&entry), ByAll, (root, entry), EMPTY);
         Ok(())
     }
 
@@ -328,7 +319,7 @@ impl Report {
                 true => (at, "what follows"),
                 false => (0, "the whole policy"),
             };
-            self.rule(true, BySome, (at, lost), STOPS);
+            self.rule(true, There, (at, lost), STOPS);
             self.lightspark = Some(from);
         }
     }
@@ -338,19 +329,19 @@ impl Report {
         let (name, _, known) = *element;
         for a in given.iter().filter(|a| known.iter().all(|k| k.0 != a.name)) {
             let schema = a.name.starts_with("xmlns") || a.name.starts_with("xsi:");
-            self.rule(!schema, ByNobody, (a.at, a.name), ATTRIBUTE);
+            self.rule(!schema, Nothing, (a.at, a.name), ATTRIBUTE);
         }
         let mut values = Vec::new();
         for (name, example) in known {
             let a = given.iter().find(|a| a.name == *name);
             let missing = a.is_none() && !example.is_empty();
             let example = format!("{name}=\"{example}\"");
-            self.rule(missing, BySome, (at, &example), MISSING);
+            self.rule(missing, There, (at, &example), MISSING);
             values.push(a.map(|a| (a.at, a.value.as_str())));
         }
         let empty = |value: &Option<Value>| value.map_or(true, |(_, text)| text.is_empty());
         let twice = name == "site-control" && self.seen.contains(&name);
-        self.rule(twice, BySome, (at, ""), TWICE);
+        self.rule(twice, There, (at, ""), TWICE);
         let stops = match name {
             "site-control" => twice || given.len() != 1 || values.iter().any(empty),
             "allow-access-from" => given.len() > 3 || values.iter().take(2).any(empty),
@@ -364,13 +355,13 @@ impl Report {
             }
             ("domain", [Some((_, "*"))]) => self.sites.push("any site".into()),
             ("domain", [Some(uri)]) if uri.1.contains("://") => self.sites.push(shown(uri.1)),
-            ("domain", [Some(uri)]) => self.rule(true, BySome, *uri, URI),
+            ("domain", [Some(uri)]) => self.rule(true, There, *uri, URI),
             ("socket-resource", [Some(port), Some((_, "tcp"))]) => {
                 let range = range(port.1).filter(|r| 4502 <= r.0 && r.0 <= r.1 && r.1 <= 4534);
-                self.rule(range.is_none(), ByAll, *port, PORT);
+                self.rule(range.is_none(), Everything, *port, PORT);
                 self.ranges.extend(range);
             }
-            ("socket-resource", [_, Some(other)]) => self.rule(true, BySome, *other, PROTOCOL),
+            ("socket-resource", [_, Some(other)]) => self.rule(true, There, *other, PROTOCOL),
             _ => {}
         }
         self.seen.push(name);
@@ -378,7 +369,7 @@ impl Report {
 
     fn site_control(&mut self, permitted: Value) {
         let elsewhere = self.ports.iter().any(|port| *port != 843);
-        self.rule(elsewhere, BySome, permitted, ELSEWHERE);
+        self.rule(elsewhere, There, permitted, ELSEWHERE);
         if !self.ports.contains(&843) {
             self.lightspark = Some(0);
             return;
@@ -386,107 +377,77 @@ impl Report {
         let plain = permitted.1.trim().to_ascii_lowercase();
         let mut known = "all master-only by-content-type by-ftp-filename".split(' ');
         let known = known.any(|known| known == plain);
-        self.rule(!known, ByAll, permitted, REFUSED);
-        self.rule(plain == "all", BySome, permitted, ALSO_ASKED);
-        self.rule(known && plain != permitted.1, BySome, permitted, CASE);
+        self.rule(!known, Everything, permitted, REFUSED);
+        self.rule(plain == "all", Policy, permitted, ALSO_ASKED);
+        self.rule(known && plain != permitted.1, There, permitted, CASE);
         if plain != permitted.1 {
             self.lightspark = Some(0);
         }
     }
 
     fn allow_access_from(&mut self, domain: Value, to_ports: Value, secure: Value) {
-        let mut refusers = Vec::new();
-        let ranges = self.to_ports(to_ports, &mut refusers);
-        let lowest = if self.ports.iter().all(is_high) {
-            1024
-        } else {
-            1
-        };
-        let named = |r: &&Range| r.0 > 1 || r.1 < 65535;
-        let low = ranges.iter().filter(named).any(|r| r.0 < 1024);
-        self.rule(low && self.ports.iter().any(is_high), BySome, to_ports, LOW);
-        let holds = |port: &u16| {
-            ranges
-                .iter()
-                .filter(named)
-                .any(|r| r.0 <= *port && *port <= r.1)
-        };
-        let closed: Vec<Range> = NEVER
-            .iter()
-            .filter(|port| holds(port))
-            .map(|p| (*p, *p))
-            .collect();
-        let words = in_words(&closed);
-        self.rule(!closed.is_empty(), BySome, (to_ports.0, &words), CLOSED);
-        self.rule(
-            !["true", "false"].contains(&secure.1),
-            BySome,
-            secure,
-            SECURE,
-        );
-        self.rule(!is_domain(domain.1), BySome, domain, DOMAIN);
+        let ranges = self.to_ports(to_ports);
+        let mut some = ranges.clone();
+        some.retain(|r| r.0 > 1 || r.1 < 65535);
+        let low = some.iter().any(|r| r.0 < 1024) && self.ports.iter().any(is_high);
+        self.rule(low, There, to_ports, LOW);
+        let mut closed = NEVER.to_vec();
+        closed.retain(|port| some.iter().any(|r| (r.0..=r.1).contains(port)));
+        let closed: Vec<String> = closed.iter().map(u16::to_string).collect();
+        let closed = listed(&closed);
+        self.rule(!closed.is_empty(), There, (to_ports.0, &closed), CLOSED);
+        let is_secure = secure.1 == "true";
+        self.rule(!is_secure && secure.1 != "false", There, secure, SECURE);
         if !is_domain(domain.1) {
-            return;
+            return self.rule(true, There, domain, DOMAIN);
         }
         let suffix = domain.1.strip_prefix("*.");
-        if suffix.map_or(false, |suffix| !suffix.contains('.')) {
-            self.rule(true, BySome, domain, WIDE);
-            refusers.push("swf2es, which refuses * before a top-level name");
-        }
+        let wide = suffix.map_or(false, |suffix| !suffix.contains('.'));
+        self.rule(wide, There, domain, WIDE);
         let site = match suffix {
             Some(suffix) => format!("{suffix} and its subdomains"),
             None => domain.1.replace('*', "any site"),
         };
-        let (at, secure) = (domain.0, secure.1 == "true");
-        self.sites
-            .push(site + if secure { ", over HTTPS only," } else { "" });
+        self.sites = vec![site + if is_secure { ", over HTTPS only," } else { "" }];
+        let lowest = self.ports.iter().all(is_high).then_some(1024).unwrap_or(1);
         let open = ranges.iter().filter(|r| r.1 >= lowest);
         self.ranges = open.map(|r| (r.0.max(lowest), r.1)).collect();
-        self.grant(at);
-        let domain = domain.1.to_owned();
+        self.grant(domain.0);
         self.entries.push(Entry {
-            at,
-            domain,
+            at: domain.0.min(to_ports.0),
+            end: domain.0.max(to_ports.0).max(secure.0),
+            domain: domain.1.into(),
             ranges,
-            secure,
-            refusers,
+            is_secure,
         });
     }
 
-    /// The ports in a list; who ignores an entry with such a list goes to `refusers`.
-    fn to_ports(&mut self, (at, list): Value, refusers: &mut Vec<Text>) -> Vec<Range> {
+    /// The ports in a list, as far as they are right.
+    fn to_ports(&mut self, (at, list): Value) -> Vec<Range> {
         let mut ranges = Vec::new();
-        if list != "*" && list.trim() == "*" {
-            self.rule(true, BySome, (at, ""), STAR);
-            refusers.push("Lightspark, which refuses blanks beside *");
-        }
+        let alone = list.trim() == "*";
+        self.rule(alone && list != "*", There, (at, ""), STAR);
         for item in list.split(',').map(str::trim) {
-            let mut right = "ports from 1 to 65535, or *".to_owned();
-            match range(item) {
-                Some((first, last)) if first > last => right = format!("{last}-{first}"),
+            let ports = item.split([' ', ';']).filter(|port| !port.is_empty());
+            let ports: Vec<&str> = ports.collect();
+            let right = match range(item) {
+                Some((first, last)) if first > last => format!("{last}-{first}"),
                 Some((first, last)) if first > 0 => {
-                    self.rule(first < last, BySome, (at, item), RANGE);
+                    self.rule(first < last, There, (at, item), RANGE);
                     ranges.push((first, last));
                     continue;
                 }
                 _ if item == "*" => {
                     ranges.push((0, 65535));
-                    if list.trim() == "*" {
-                        continue;
-                    }
-                    right = "* alone".into();
+                    "* alone".into()
                 }
-                _ if "all any 0-65535".contains(&item.to_ascii_lowercase()) => right = "*".into(),
-                _ if item.contains([' ', ';']) => {
-                    let ports = item.split([' ', ';']).filter(|port| !port.is_empty());
-                    right = ports.collect::<Vec<&str>>().join(",") + ", parted by commas";
-                }
-                _ => {}
-            }
-            self.rule(true, BySome, (at, item), &(LIST.to_owned() + &right));
-            refusers.push("swf2es, which drops an entry with such a list of ports");
+                _ if ["all", "any", "0-65535"].contains(&item) => "*".into(),
+                _ if ports.len() > 1 => ports.join(",") + ", with commas",
+                _ => "ports from 1 to 65535, or *".into(),
+            };
+            let text = LIST.to_owned() + &right;
+            self.rule(!alone, There, (at, item), &text);
         }
-        refusers.dedup();
         ranges
     }
 
@@ -495,7 +456,7 @@ impl Report {
         let sites = listed(&std::mem::take(&mut self.sites));
         let ports = in_words(&std::mem::take(&mut self.ranges));
         let open = sites.starts_with("any site") && ports.starts_with("any port");
-        self.rule(open, ByNobody, (at, &ports), OPEN_TO_ALL);
+        self.rule(open, Nothing, (at, &ports), OPEN_TO_ALL);
         let granted = !sites.is_empty() && !ports.is_empty();
         let grant = format!("{sites} may connect to {ports}");
         if granted && !self.grants.contains(&grant) {

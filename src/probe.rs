@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::check::{self, Minded, MAX_SIZE};
+use crate::check::{self, Lost, MAX_SIZE};
 use crate::connection::REQUEST;
 use crate::log::harmless;
 use crate::options::Options;
@@ -43,8 +43,8 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
     concern(more > 0, "bytes after its NUL");
     concern(pieces > 1, &format!("came in {pieces} pieces"));
     concern(!end.is_empty(), end);
-    for (fault, minded) in &report.warnings {
-        concern(*minded != Minded::ByNobody, &report.placed(fault));
+    for (fault, lost) in &report.warnings {
+        concern(*lost != Lost::Nothing, &report.placed("", fault));
     }
 
     let concerns = concerns.join(", ");
@@ -56,7 +56,10 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
         (Some(_), _) if !is_policy => {
             (2, format!("CRITICAL - not a policy: {}", beginning(&bytes)))
         }
-        (Some(fault), _) => (2, format!("CRITICAL - no policy, {}", report.placed(fault))),
+        (Some(fault), _) => (
+            2,
+            format!("CRITICAL - no policy, {}", report.placed("", fault)),
+        ),
         _ if port == 943 && after_nul.is_some() => {
             (2, "CRITICAL - a NUL, which Silverlight refuses".into())
         }

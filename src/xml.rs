@@ -8,6 +8,9 @@ use crate::log;
 
 const BLANKS: &[char] = &[' ', '\t', '\r', '\n'];
 
+/// What < and > do not count in, in a DOCTYPE.
+const QUOTES: &[(&str, &str)] = &[("<!--", "-->"), ("<?", "?>"), ("\"", "\""), ("'", "'")];
+
 /// A place in the text, in bytes; what is wrong there, and what to write instead.
 pub type Fault = (usize, String);
 
@@ -106,7 +109,7 @@ impl<'a> Document<'a> {
         if at > 0 {
             self.mind(
                 at,
-                "<?xml ...?> after anything else: remove it, or what is before it",
+                "<?xml ...?> after the start: move it there, or remove it",
             );
         } else if !["", " standalone=\""].contains(&with_encoding.unwrap_or(rest)) {
             self.mind(at, "this declaration: write <?xml version=\"1.0\"?>");
@@ -118,10 +121,10 @@ impl<'a> Document<'a> {
     /// The DOCTYPE after its first word. What is declared in it does not count.
     fn doctype(&mut self, at: usize) -> Result<(), Fault> {
         let start = self.at;
-        // Adobe's parser counts each < and >, wherever it stands.
-        if !self.skip_doctype(true) {
+        if !self.skip_doctype(QUOTES) {
+            // Adobe's parser counts each < and >, wherever it stands.
             self.at = start;
-            if !self.skip_doctype(false) {
+            if !self.skip_doctype(&[]) {
                 return Err((at, "no end of this DOCTYPE: write >".into()));
             }
         }
@@ -129,33 +132,25 @@ impl<'a> Document<'a> {
         let outline = outline(doctype.split('[').next().unwrap_or_default());
         let words: Vec<&str> = outline.split(' ').collect();
         if self.has_doctype || !self.events.is_empty() {
-            self.mind(
-                at,
-                "a DOCTYPE after another, or after the root's start: remove it",
-            );
+            self.mind(at, "a second or late DOCTYPE: remove it");
         } else if !matches!(
             words.as_slice(),
-            ["<!DOCTYPE", _] | [_, _, "SYSTEM", "\""] | [_, _, "PUBLIC", "\"", "\""]
+            ["<!DOCTYPE", _]
+                | ["<!DOCTYPE", _, "SYSTEM", "\""]
+                | ["<!DOCTYPE", _, "PUBLIC", "\"", "\""]
         ) {
-            self.mind(
-                at,
-                "this DOCTYPE: write <!DOCTYPE cross-domain-policy>, or none",
-            );
+            self.mind(at, "this DOCTYPE: remove it, no player needs one");
         }
         self.has_doctype = true;
         Ok(())
     }
 
     /// Skips to where as many > as < have come, and returns whether that is in the text.
-    fn skip_doctype(&mut self, mind_quotes: bool) -> bool {
-        let quotes = [("<!--", "-->"), ("<?", "?>"), ("\"", "\""), ("'", "'")];
+    fn skip_doctype(&mut self, quotes: &[(&str, &str)]) -> bool {
         let mut depth = 1;
         while depth > 0 && !self.rest().is_empty() {
             self.run(|c| "<>\"'".contains(c));
-            match quotes
-                .iter()
-                .find(|(mark, _)| mind_quotes && self.take(mark))
-            {
+            match quotes.iter().find(|(mark, _)| self.take(mark)) {
                 Some((_, end)) if self.until(end).is_err() => return false,
                 Some(_) => {}
                 None if self.take(">") => depth -= 1,
@@ -173,13 +168,13 @@ impl<'a> Document<'a> {
             self.at -= 1;
             name = name.get(..name.len() - 1).unwrap_or_default();
         }
+        if name.is_empty() {
+            return Err((at, "no name right after <: write it, or &lt;".into()));
+        }
         let attributes = self.attributes()?;
         let is_empty = self.take("/");
-        if name.is_empty() || !self.take(">") {
-            return Err((
-                at,
-                "no tag: write <name ...>, or &lt; for a < that is text".into(),
-            ));
+        if !self.take(">") {
+            return Err((at, "no end of this tag: write >".into()));
         }
         if let Some(name) = name.strip_prefix('/') {
             let (start, due) = self.open.pop().unwrap_or_default();
@@ -214,30 +209,25 @@ impl<'a> Document<'a> {
                 return Ok(attributes);
             }
             let name = self.run(|c| "=>".contains(c) || BLANKS.contains(&c));
+            if name == "/" {
+                return Err((at, "write /> here, without a blank in it".into()));
+            }
             self.blanks();
             let is_named = !name.is_empty() && self.take("=");
             self.blanks();
-            let quote = ["\"", "'"]
-                .into_iter()
-                .find(|mark| is_named && self.take(mark));
-            let quote = quote.ok_or_else(|| {
+            let mut quotes = ["\"", "'"].into_iter().filter(|_| is_named);
+            let quote = quotes.find(|quote| self.take(quote)).ok_or_else(|| {
                 // Doubled quotation marks make an empty value, and a name of what is in them.
                 let last = attributes.last().filter(|a| !apart && a.value.is_empty());
                 let (at, name) = last.map_or((at, name), |a| (a.at, a.name));
-                let name = shown(name.trim_end_matches('/'));
-                (
-                    at,
-                    format!("write {name}=\"...\" here, with one pair of straight quotation marks"),
-                )
+                let right = "with one pair of straight quotation marks";
+                (at, format!("write {}=\"...\" here, {right}", shown(name)))
             })?;
             let value = self.text(quote);
             if !self.take(quote) {
                 return Err((at, format!("no end of this value: write {quote} after it")));
             } else if !apart {
-                self.mind(
-                    at,
-                    "attributes without a blank between them: write one here",
-                );
+                self.mind(at, "attributes without a blank between: write one here");
             } else if !names.insert(name) {
                 self.mind(at, "a repeated attribute: remove one");
             }
@@ -278,22 +268,21 @@ impl<'a> Document<'a> {
         self.minded.push((at, what.into()));
     }
 
-    /// XML's tables of characters beyond ASCII are left out; what has = in it has run together with
-    /// an attribute, which is told where the names of elements are known.
+    /// Minds a name that is none, as far as that shows without XML's tables of characters.
     fn mind_name(&mut self, at: usize, name: &str) {
         let is_sign = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c) || !c.is_ascii();
         let is_first = |c: char| is_sign(c) && !"-.0123456789".contains(c);
-        if !(name.starts_with(is_first) && name.chars().all(is_sign) || name.contains('=')) {
+        if name.contains('=') {
+            self.mind(at, "a name and an attribute in one: write a blank between");
+        } else if !name.starts_with(is_first) || !name.chars().all(is_sign) {
             self.mind(at, &format!("\"{}\" as a name: correct it", shown(name)));
         }
     }
 
     /// Skips and returns what comes before `mark`, and skips the mark.
     fn until(&mut self, mark: &str) -> Result<&'a str, Fault> {
-        let (text, _) = self
-            .rest()
-            .split_once(mark)
-            .ok_or((self.at, format!("no end of this: write {mark}")))?;
+        let error = (self.at, format!("no end of this: write {mark}"));
+        let (text, _) = self.rest().split_once(mark).ok_or(error)?;
         self.skip(text.len() + mark.len());
         Ok(text)
     }
@@ -336,15 +325,9 @@ fn outline(text: &str) -> String {
 
 /// The character that `reference` stands for: what is between its `&` and its `;`.
 fn referred(reference: &str) -> Option<char> {
-    let known = [
-        ("lt", '<'),
-        ("gt", '>'),
-        ("amp", '&'),
-        ("apos", '\''),
-        ("quot", '"'),
-    ];
-    if let Some((_, c)) = known.iter().find(|(name, _)| *name == reference) {
-        return Some(*c);
+    let known = ["<lt", ">gt", "&amp", "'apos", "\"quot"];
+    if let Some(known) = known.iter().find(|known| known.get(1..) == Some(reference)) {
+        return known.chars().next();
     }
     let number = reference.strip_prefix('#')?;
     let hex = number.strip_prefix('x');
