@@ -268,9 +268,9 @@ impl<'a> Document<'a> {
         self.minded.push((at, what.into()));
     }
 
-    /// Minds a name that is none, as far as that shows without XML's tables of characters.
+    /// Minds a name that is none, as near as that is without XML's tables of characters.
     fn mind_name(&mut self, at: usize, name: &str) {
-        let is_sign = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c) || !c.is_ascii();
+        let is_sign = |c: char| c.is_alphanumeric() || "-._:".contains(c);
         let is_first = |c: char| is_sign(c) && !"-.0123456789".contains(c);
         if name.contains('=') {
             self.mind(at, "a name and an attribute in one: write a blank between");
