@@ -66,7 +66,7 @@ const LOW: &str = "{} has ports below 1024, which only a policy from such a port
     serve it on port 843, or say --public-port 843";
 const CLOSED: &str = "Flash Player refuses port {} since version 24: use another";
 const STAR: &str = "Lightspark refuses blanks beside *: remove them";
-const LIST: &str = "swf2es drops an entry with \"{}\" for a port: write ";
+const LIST: &str = "\"{}\" is not a port or a range, and swf2es drops the entry: write ";
 const RANGE: &str = "Lightspark reads only the first port of {}: write the ports, or *";
 const MISPLACED: &str = "Silverlight asks port 943, Flash Player any other: serve this on port {}";
 const URI: &str = "\"{}\" is not an origin: write such as http://game.example.com or *";
@@ -361,7 +361,9 @@ impl Report {
                 self.rule(range.is_none(), Everything, *port, PORT);
                 self.ranges.extend(range);
             }
-            ("socket-resource", [_, Some(other)]) => self.rule(true, There, *other, PROTOCOL),
+            ("socket-resource", [_, Some(other)]) if other.1 != "tcp" => {
+                self.rule(true, There, *other, PROTOCOL)
+            }
             _ => {}
         }
         self.seen.push(name);
@@ -448,6 +450,8 @@ impl Report {
             let text = LIST.to_owned() + &right;
             self.rule(!alone, There, (at, item), &text);
         }
+        ranges.sort_unstable();
+        ranges.dedup();
         ranges
     }
 

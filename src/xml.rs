@@ -62,10 +62,12 @@ pub fn read(text: &str) -> Result<Document<'_>, Fault> {
     if let Some(control) = text.find(|c| !is_xml(c)) {
         document.mind(control, "a control character: remove it");
     }
-    match document.open.last() {
-        Some((_, name)) => Err((document.at, format!("write </{}> here", shown(name)))),
-        None => Ok(document),
-    }
+    let missing = match document.open.last() {
+        Some((_, name)) => format!("</{}>", shown(name)),
+        None if document.events.is_empty() => "<cross-domain-policy>".into(),
+        None => return Ok(document),
+    };
+    Err((document.at, format!("write {missing} here")))
 }
 
 impl<'a> Document<'a> {
@@ -73,10 +75,12 @@ impl<'a> Document<'a> {
     fn next(&mut self) -> Result<(), Fault> {
         let at = self.at;
         let outside = self.open.is_empty();
+        let rest = self.rest().strip_prefix('<');
+        let is_tag = rest.map_or(false, |rest| !rest.starts_with(['!', '/']));
         if self.take("<!--") {
             let comment = self.until("-->")?;
             if comment.contains("--") || comment.ends_with('-') {
-                let place = comment.find("--").unwrap_or(comment.len());
+                let place = comment.find("--").unwrap_or(comment.len() - 1);
                 self.mind(at + 4 + place, "two hyphens in a comment: write one");
             }
         } else if self.take("<?") {
@@ -88,7 +92,7 @@ impl<'a> Document<'a> {
             }
         } else if self.take("<!DOCTYPE") {
             self.doctype(at)?;
-        } else if outside && !(self.events.is_empty() && self.rest().starts_with('<')) {
+        } else if outside && !(is_tag && self.events.is_empty()) {
             return Err((at, "outside the root element: remove this".into()));
         } else if !outside && self.take("<![CDATA[") {
             self.until("]]>")?;
@@ -221,7 +225,13 @@ impl<'a> Document<'a> {
                 let last = attributes.last().filter(|a| !apart && a.value.is_empty());
                 let (at, name) = last.map_or((at, name), |a| (a.at, a.name));
                 let right = "with one pair of straight quotation marks";
-                (at, format!("write {}=\"...\" here, {right}", shown(name)))
+                (
+                    at,
+                    format!(
+                        "write {}=\"...\" here, {right}",
+                        shown(name.trim_end_matches('/'))
+                    ),
+                )
             })?;
             let value = self.text(quote);
             if !self.take(quote) {

@@ -1,4 +1,5 @@
-//! `--check` against what readers were seen to do with a policy file, and against expat.
+//! `--check` against what readers were seen to do with a policy file, and against expat; and its
+//! answer about a site.
 
 mod common;
 
@@ -106,9 +107,10 @@ fn policy(text: &str) -> Vec<u8> {
 }
 
 /// What `--check` prints of a file on standard input, and its exit status.
-fn check(file: &[u8], port: &str) -> (Vec<String>, i32) {
+fn run(file: &[u8], port: &str, options: &[&str]) -> (String, i32) {
     let mut child = Command::new(BIN)
         .args(["--check", "-", "--public-port", port])
+        .args(options)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -119,11 +121,14 @@ fn check(file: &[u8], port: &str) -> (Vec<String>, i32) {
     let output = child.wait_with_output().unwrap();
     assert!(output.stderr.is_empty(), "{:?}", output);
     let text = String::from_utf8(output.stdout).unwrap();
+    (text, output.status.code().unwrap())
+}
+
+/// The lines that `--check` prints of a file, without its name.
+fn check(file: &[u8], port: &str) -> (Vec<String>, i32) {
+    let (text, status) = run(file, port, &[]);
     let line = |line: &str| line.strip_prefix("-:").unwrap().trim_start().to_owned();
-    (
-        text.lines().map(line).collect(),
-        output.status.code().unwrap(),
-    )
+    (text.lines().map(line).collect(), status)
 }
 
 /// The beginning of a finding at the last `mark` in `file`.
@@ -176,6 +181,101 @@ fn each_measured_file_is_judged_as_readers_do() {
         );
         assert_eq!(grant == "grants nothing", !granted, "{}\n{:#?}", row, lines);
     }
+}
+
+/// Each case: a site and a port, `--public-port`, and the answer as far as `...`.
+#[test]
+fn may_a_site_connect() {
+    let policy = r#"<cross-domain-policy>
+<site-control permitted-cross-domain-policies="master-only"/>
+<allow-access-from domain="www.example.com" to-ports="80,8000-8010"/>
+<allow-access-from domain="*.example.com" to-ports="5222" secure="true"/>
+<allow-access-from domain="192.0.2.7" to-ports="25,443"/>
+<allow-access-from domain="2001:db8::7" to-ports="443,x"/>
+<allow-access-from domain="*.org" to-ports="*"/>
+<allow-access-from domain="a.example" to-ports="80"
+    secure="false" x="y"/>
+<allow-access-from domain="b.example" to-ports="80"/>
+</cross-domain-policy>"#;
+    let table = r#"
+=www.example.com 80 843
+    allowed: by line 3...
+=http://WWW.Example.COM:8080/game.swf 8000 843
+    allowed: by line 3; but 3:45: Lightspark reads only the first port of 8000-8010: write the ports, or *
+=www.example.com 8011 843
+    refused: line 4 names www.example.com, but not port 8011
+=www.example.com 5222 843
+    refused: line 4 is for sites loaded over https only
+=https://www.example.com 5222 843
+    allowed: by line 4
+=https://example.com 5222 843
+    allowed: by line 4
+=https://badexample.com 5222 843
+    refused: no entry names badexample.com
+=192.0.2.7 443 843
+    allowed: by line 5...
+=192.0.2.7 25 843
+    refused: Flash Player refuses port 25 since version 24
+=http://[2001:db8::7]:80/ 443 843
+    allowed: by line 6; but 6:41: "x" is not a port or a range, and swf2es drops the entry...
+=a.org 6000 843
+    refused: Flash Player refuses port 6000 since version 24
+=a.org 6001 843
+    allowed: by line 7; but 7:20: swf2es refuses *.org as too wide...
+=b.example 80 843
+    allowed: by line 10; but Lightspark ignores this line
+=www.example.com 80 5000
+    refused: only a policy from a port below 1024 can grant such a port
+=https://www.example.com 5222 5000
+    allowed: by line 4; but Lightspark ignores this line
+"#;
+    let answer = |policy: &str, case: &str| {
+        let words: Vec<&str> = case.split(' ').collect();
+        let options = ["--site", words[0], "--to-port", words[1]];
+        let (text, status) = run(policy.as_bytes(), words[2], &options);
+        let refused = i32::from(!text.starts_with("allowed: "));
+        assert_eq!((status, text.lines().count()), (refused, 1), "{}", text);
+        text.trim_end().to_owned()
+    };
+    for case in table.split("\n=").skip(1) {
+        let (case, expected) = case.trim_end().split_once("\n    ").unwrap();
+        let text = answer(policy, case);
+        match expected.strip_suffix("...") {
+            Some(start) => assert!(text.starts_with(start), "{}: {}", case, text),
+            None => assert_eq!(text, expected, "{}", case),
+        }
+    }
+    for (part, changed, why) in [
+        (
+            "master-only",
+            "masteronly",
+            "refused: 2:15: \"masteronly\" makes every player refuse...",
+        ),
+        (
+            "</cross-domain-policy>",
+            "",
+            "refused: 11:1: write </cross-domain-policy> here...",
+        ),
+        (
+            "<site",
+            "a & b<site",
+            "allowed: by line 3; but 2:3: Silverlight and other strict readers refuse...",
+        ),
+        (
+            "only",
+            "Only",
+            "allowed: by line 3; but Lightspark ignores this line...",
+        ),
+    ] {
+        let text = answer(&policy.replacen(part, changed, 1), "www.example.com 80 843");
+        assert!(
+            text.starts_with(why.strip_suffix("...").unwrap()),
+            "{}",
+            text
+        );
+    }
+    let text = answer("<access-policy/>", "www.example.com 80 943");
+    assert!(text.starts_with("refused: "), "{}", text);
 }
 
 /// xorshift: the same files in each run.
