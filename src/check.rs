@@ -149,8 +149,7 @@ pub fn check(file: &[u8], ports: &[u16]) -> Report {
         false => report.file(plain, &text).err(),
     };
     report.text = text;
-    let useless = report.warnings.iter().any(|(_, lost)| *lost == Everything);
-    if report.error.is_some() || useless || report.grants.is_empty() {
+    if report.useless().is_some() || report.grants.is_empty() {
         report.grants = vec!["grants nothing".into()];
     }
     report
@@ -162,6 +161,13 @@ impl Report {
         let error = self.error.iter().map(|fault| self.placed("error: ", fault));
         let warnings = self.warnings.iter().map(|w| self.placed("warning: ", &w.0));
         error.chain(warnings).collect()
+    }
+
+    /// Why nobody at all is let in.
+    pub fn useless(&self) -> Option<&Fault> {
+        let mut warnings = self.warnings.iter();
+        let warning = warnings.find(|(_, lost)| *lost == Everything);
+        self.error.as_ref().or(warning.map(|(fault, _)| fault))
     }
 
     /// `LINE:COLUMN: KIND TEXT`.
@@ -186,8 +192,7 @@ impl Report {
         let colon = host.find(':').filter(|at| host.rfind(':') == Some(*at));
         let end = host.find(']').or(colon).unwrap_or(host.len());
         let host = host.get(..end).unwrap_or_default().trim_start_matches('[');
-        let useless = self.warnings.iter().find(|(_, lost)| *lost == Everything);
-        if let Some(fault) = self.error.as_ref().or(useless.map(|(fault, _)| fault)) {
+        if let Some(fault) = self.useless() {
             return Err(self.placed("", fault));
         } else if self.seen.first() == Some(&"access-policy") {
             return Err("this is for Silverlight, and Flash Player does not read it".into());

@@ -472,13 +472,13 @@ fn what_strict_readers_mind() {
         (
             "5222\"",
             "5222\"secure='false'",
-            "1:145",
+            "1:143",
             "attributes without a blank",
         ),
         (
             "5222\"",
             "5222\" to-ports='5222'",
-            "1:146",
+            "1:144",
             "a repeated attribute",
         ),
     ] {
