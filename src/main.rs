@@ -15,7 +15,6 @@ mod serve;
 mod sys;
 mod xml;
 
-use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Instant;
@@ -33,6 +32,7 @@ const VERSION: &str = concat!("flash-policy-serv ", env!("CARGO_PKG_VERSION"));
 const SPARE_DESCRIPTORS: u32 = 128;
 
 fn main() {
+    let _ = log::open(false);
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let probing = arguments
         .iter()
@@ -49,6 +49,7 @@ fn main() {
             2
         }
     };
+    log::finish();
     std::process::exit(status);
 }
 
@@ -89,8 +90,11 @@ fn check(options: &Options) -> Result<i32, String> {
 }
 
 fn serve(mut options: Options) -> Result<i32, String> {
+    sys::close_inherited();
+    if options.syslog {
+        log::open(true).map_err(|e| format!("--syslog: no system log at /dev/log: {e}"))?;
+    }
     let adopted = if options.task == Task::ServeStdin {
-        log::keep_off_connections();
         let (sockets, address) = listeners::from_stdin()?;
         // The policy is to be one for that port.
         options.listen = vec![Address::At(address)];
@@ -98,17 +102,16 @@ fn serve(mut options: Options) -> Result<i32, String> {
     } else {
         None
     };
-    let policy = Policy::read(&options)?;
+    let (policy, warnings) = Policy::read(&options)?;
     let sockets = match adopted {
         Some(sockets) => sockets,
         None => Sockets::Listeners(listeners::bind(&options.listen, options.backlog)?),
     };
     if let Some(user) = &options.user {
-        privileges::give_up_root_for(user)?;
-        if File::open(&options.policy).is_err() {
-            let file = options.policy.display();
+        user.take_over()?;
+        if let Err(e) = policy::read_file(&options.policy) {
             log::line(&format!(
-                "{file}: warning: {user} cannot read it again on SIGHUP"
+                "{e}; as --user nobody can read it again on SIGHUP"
             ));
         }
     }
@@ -132,13 +135,18 @@ fn serve(mut options: Options) -> Result<i32, String> {
     // SIGXFSZ: a log that has reached the limit of a file's size loses lines, and that is all.
     let signals = sys::block(&[SIGHUP, SIGUSR1, SIGTERM, SIGINT, SIGXFSZ]);
     let server = Server::start(policy, listeners, options)?;
+    log::start_writer();
     for listener in &server.listeners {
         log::line(&format!("listening on {}", listener.address));
     }
+    warnings.iter().for_each(|warning| log::line(warning));
     loop {
         match sys::wait_for(&signals) {
             SIGHUP => match Policy::read(&server.options) {
-                Ok(policy) => server.reload(policy),
+                Ok((policy, warnings)) => {
+                    warnings.iter().for_each(|warning| log::line(warning));
+                    server.reload(policy);
+                }
                 Err(e) => log::line(&format!("{e}; the last good policy stays in service")),
             },
             SIGUSR1 => log::line(&server.counters()),

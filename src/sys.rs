@@ -1,5 +1,6 @@
 //! The C calls that std lacks, each behind a safe function. No other file may say `unsafe`.
 
+use std::fs;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::raw::{c_int, c_short, c_ulong};
@@ -21,6 +22,12 @@ const MSG_DONTWAIT: c_int = 0x40;
 const READ_WRITE: c_int = 3;
 const PRIVATE_ANONYMOUS: c_int = if MIPS { 0x802 } else { 0x22 };
 const SHUT_RD: c_int = 0;
+const SO_TYPE: c_int = if MIPS { 0x1008 } else { 3 };
+const SOCK_STREAM: c_int = if MIPS { 2 } else { 1 };
+const PR_SET_NO_NEW_PRIVS: c_int = 38;
+const PR_GET_NO_NEW_PRIVS: c_int = 39;
+/// To open a file without waiting, for `OpenOptionsExt::custom_flags`.
+pub const O_NONBLOCK: c_int = if MIPS { 0x80 } else { 0x800 };
 const MIPS: bool = cfg!(any(
     target_arch = "mips",
     target_arch = "mips32r6",
@@ -48,6 +55,8 @@ struct RLimit {
 
 // Those of glibc that end in 64 take 64 bits on each machine; those of musl do without the name.
 extern "C" {
+    fn close(fd: c_int) -> c_int;
+    fn prctl(option: c_int, ...) -> c_int;
     fn listen(fd: c_int, backlog: c_int) -> c_int;
     fn shutdown(fd: c_int, how: c_int) -> c_int;
     fn getsockopt(fd: c_int, level: c_int, name: c_int, at: *mut c_int, size: *mut u32) -> c_int;
@@ -104,10 +113,19 @@ pub fn stop_listening(listener: &TcpListener) {
 
 /// Whether `socket` is one that accepts connections.
 pub fn is_listening(socket: &TcpStream) -> bool {
+    option(socket, SO_ACCEPTCONN) == Some(1)
+}
+
+/// Whether `socket` is a stream, which TCP is and UDP is not.
+pub fn is_stream(socket: &TcpStream) -> bool {
+    option(socket, SO_TYPE) == Some(SOCK_STREAM)
+}
+
+fn option(socket: &TcpStream, name: c_int) -> Option<c_int> {
     let (fd, mut value, mut size) = (socket.as_raw_fd(), 0, 4);
     // SAFETY: `value` has the four bytes that `size` promises, and both outlive the call.
-    let returned = unsafe { getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &mut value, &mut size) };
-    returned == 0 && value != 0
+    let returned = unsafe { getsockopt(fd, SOL_SOCKET, name, &mut value, &mut size) };
+    (returned == 0).then_some(value)
 }
 
 /// Reads what has arrived; 0 is the end. Where nothing has, the error is of kind `WouldBlock`: std
@@ -193,18 +211,37 @@ pub fn wait_for(set: &SignalSet) -> c_int {
     signal
 }
 
-/// Becomes `user` and `group` for good, without supplementary groups, and makes sure of it.
+/// Closes every descriptor but the standard ones: what whoever started the program has left open.
+pub fn close_inherited() {
+    let entries = fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let numbers: Vec<c_int> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in numbers.into_iter().filter(|fd| *fd > 2) {
+        // SAFETY: nothing here has opened a descriptor yet that it still needs.
+        unsafe { close(fd) };
+    }
+}
+
+/// Becomes `user` and `group` for good, without supplementary groups and without a way to gain
+/// privileges by starting a program, and makes sure of it.
 pub fn become_user(user: u32, group: u32) -> io::Result<()> {
+    let (on, off): (c_ulong, c_ulong) = (1, 0);
     // SAFETY: these calls take numbers; with a count of 0 the pointers are not followed.
     unsafe {
         done(setgroups(0, ptr::null()))?;
         done(setgid(group))?;
         done(setuid(user))?;
+        done(prctl(PR_SET_NO_NEW_PRIVS, on, off, off, off))?;
         let taken = getuid() == user
             && geteuid() == user
             && getgid() == group
             && getegid() == group
-            && getgroups(0, ptr::null_mut()) == 0;
+            && getgroups(0, ptr::null_mut()) == 0
+            && prctl(PR_GET_NO_NEW_PRIVS, off, off, off, off) == 1;
         if !taken || setuid(0) == 0 {
             return Err(io::Error::new(io::ErrorKind::Other, "it did not take"));
         }
