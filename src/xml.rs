@@ -111,10 +111,7 @@ impl<'a> Document<'a> {
         let rest = outline.strip_prefix("xml version=\"").unwrap_or("?");
         let with_encoding = rest.strip_prefix(" encoding=\"");
         if at > 0 {
-            self.mind(
-                at,
-                "<?xml ...?> after the start: move it there, or remove it",
-            );
+            self.mind(at, "<?xml ...?> after the start: remove it");
         } else if !["", " standalone=\""].contains(&with_encoding.unwrap_or(rest)) {
             self.mind(at, "this declaration: write <?xml version=\"1.0\"?>");
         }
@@ -124,43 +121,37 @@ impl<'a> Document<'a> {
 
     /// The DOCTYPE after its first word. What is declared in it does not count.
     fn doctype(&mut self, at: usize) -> Result<(), Fault> {
-        let start = self.at;
-        if !self.skip_doctype(QUOTES) {
-            // Adobe's parser counts each < and >, wherever it stands.
-            self.at = start;
-            if !self.skip_doctype(&[]) {
-                return Err((at, "no end of this DOCTYPE: write >".into()));
-            }
+        // Adobe's parser counts each < and >, wherever it stands.
+        if !self.skip_doctype(QUOTES) && !self.skip_doctype(&[]) {
+            return Err((at, "no end of this DOCTYPE: write >".into()));
         }
         let doctype = self.text.get(at..self.at - 1).unwrap_or_default();
         let outline = outline(doctype.split('[').next().unwrap_or_default());
-        let words: Vec<&str> = outline.split(' ').collect();
+        let mut words = outline.splitn(3, ' ');
+        let named = words.next() == Some("<!DOCTYPE") && words.next().is_some();
+        let external = words.next().unwrap_or_default();
         if self.has_doctype || !self.events.is_empty() {
             self.mind(at, "a second or late DOCTYPE: remove it");
-        } else if !matches!(
-            words.as_slice(),
-            ["<!DOCTYPE", _]
-                | ["<!DOCTYPE", _, "SYSTEM", "\""]
-                | ["<!DOCTYPE", _, "PUBLIC", "\"", "\""]
-        ) {
+        } else if !named || !["", "SYSTEM \"", "PUBLIC \" \""].contains(&external) {
             self.mind(at, "this DOCTYPE: remove it, no player needs one");
         }
         self.has_doctype = true;
         Ok(())
     }
 
-    /// Skips to where as many > as < have come, and returns whether that is in the text.
+    /// Skips to where as many > as < have come; not at all where that is not in the text.
     fn skip_doctype(&mut self, quotes: &[(&str, &str)]) -> bool {
-        let mut depth = 1;
+        let (start, mut depth) = (self.at, 1);
         while depth > 0 && !self.rest().is_empty() {
             self.run(|c| "<>\"'".contains(c));
             match quotes.iter().find(|(mark, _)| self.take(mark)) {
-                Some((_, end)) if self.until(end).is_err() => return false,
+                Some((_, end)) if self.until(end).is_err() => break,
                 Some(_) => {}
                 None if self.take(">") => depth -= 1,
                 None => depth += i32::from(self.skip(1) == "<"),
             }
         }
+        self.at = if depth == 0 { self.at } else { start };
         depth == 0
     }
 
@@ -224,14 +215,9 @@ impl<'a> Document<'a> {
                 // Doubled quotation marks make an empty value, and a name of what is in them.
                 let last = attributes.last().filter(|a| !apart && a.value.is_empty());
                 let (at, name) = last.map_or((at, name), |a| (a.at, a.name));
+                let name = shown(name.trim_end_matches('/'));
                 let right = "with one pair of straight quotation marks";
-                (
-                    at,
-                    format!(
-                        "write {}=\"...\" here, {right}",
-                        shown(name.trim_end_matches('/'))
-                    ),
-                )
+                (at, format!("write {name}=\"...\" here, {right}"))
             })?;
             let value = self.text(quote);
             if !self.take(quote) {
