@@ -8,7 +8,7 @@ use crate::xml::{self, shown, Attribute, Event, Fault};
 /// The largest policy file in bytes: the C server's buffer.
 pub const MAX_SIZE: usize = 20_480;
 
-/// More warnings than these are only counted.
+/// More warnings are left out.
 const MAX_WARNINGS: usize = 100;
 
 /// The elements that count: name, parent, attributes. An attribute that must be there has an
@@ -75,16 +75,17 @@ const PORT: &str = "Silverlight refuses the file for \"{}\": write 4502 to 4534,
 const EMPTY: &str = "this grants nothing: write <{}> in it";
 const NOTHING: &str = "this grants nothing: write a domain and a socket-resource in the policy";
 
-/// What players lose for what a warning says: nothing; some of them what stands there, or the whole
-/// policy; or all of them everything.
+/// What is lost for what a warning says: with some players the ports, the entry or the policy that
+/// it is about; with all of them everything.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Lost {
     Nothing,
-    There,
+    Ports,
+    Entry,
     Policy,
     Everything,
 }
-use Lost::{Everything, Nothing, Policy, There};
+use Lost::{Entry, Everything, Nothing, Policy, Ports};
 
 /// What the check found; a fault's text is one line that says what to write instead.
 #[derive(Default)]
@@ -100,7 +101,7 @@ pub struct Report {
     ports: Vec<u16>,
     /// The names of the known elements so far.
     seen: Vec<Text>,
-    entries: Vec<Entry>,
+    entries: Vec<Access>,
     /// From where on Lightspark ignores the policy.
     lightspark: Option<usize>,
     /// What the current Silverlight `policy` has named so far.
@@ -109,7 +110,7 @@ pub struct Report {
 }
 
 /// An `allow-access-from`.
-struct Entry {
+struct Access {
     at: usize,
     /// Where its last attribute begins.
     end: usize,
@@ -128,10 +129,12 @@ type Value<'a> = (usize, &'a str);
 pub fn content(file: &[u8]) -> &[u8] {
     let end = file.iter().position(|byte| *byte == 0);
     let (content, rest) = file.split_at(end.unwrap_or(file.len()));
-    let is_end = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
-    Some(content)
-        .filter(|_| rest.iter().all(is_end))
-        .unwrap_or(file)
+    let gap = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
+    if rest.iter().all(gap) {
+        content
+    } else {
+        file
+    }
 }
 
 /// Checks a policy file that players get from `ports`, where 0 is one that the system will choose.
@@ -148,6 +151,10 @@ pub fn check(file: &[u8], ports: &[u16]) -> Report {
         true => Some((0, format!("over {MAX_SIZE} bytes: shorten it"))),
         false => report.file(plain, &text).err(),
     };
+    if report.warnings.len() >= MAX_WARNINGS {
+        let fault = (text.len(), "further warnings are left out".into());
+        report.warnings.push((fault, Nothing));
+    }
     report.text = text;
     if report.useless().is_some() || report.grants.is_empty() {
         report.grants = vec!["grants nothing".into()];
@@ -194,7 +201,7 @@ impl Report {
         let host = host.get(..end).unwrap_or_default().trim_start_matches('[');
         if let Some(fault) = self.useless() {
             return Err(self.placed("", fault));
-        } else if self.seen.first() == Some(&"access-policy") {
+        } else if !self.is_flash() {
             return Err("this is for Silverlight, and Flash Player does not read it".into());
         } else if NEVER.contains(&port) {
             return Err(format!("Flash Player refuses port {port} since version 24"));
@@ -202,11 +209,8 @@ impl Report {
             return Err("only a policy from a port below 1024 can grant such a port".into());
         }
         let mut refused = format!("no entry names {}", shown(host));
-        for entry in self
-            .entries
-            .iter()
-            .filter(|entry| names(&entry.domain, host))
-        {
+        let named = |entry: &&Access| names(&entry.domain, host);
+        for entry in self.entries.iter().filter(named) {
             let (line, _) = self.position(entry.at);
             if !entry.ranges.iter().any(|r| (r.0..=r.1).contains(&port)) {
                 refused = format!("line {line} names {}, but not port {port}", shown(host));
@@ -216,9 +220,11 @@ impl Report {
                 let mut allowed = format!("by line {line}");
                 if self.lightspark.map_or(false, |at| at <= entry.at) {
                     allowed += "; but Lightspark ignores this line";
+                } else if !entry.ranges.iter().any(|r| r.0 == 0 || r.0 == port) {
+                    allowed += "; but Lightspark reads only the first port of a range";
                 }
                 for (fault, lost) in &self.warnings {
-                    let is_in = (entry.at..=entry.end).contains(&fault.0) && *lost == There;
+                    let is_in = (entry.at..=entry.end).contains(&fault.0) && *lost == Entry;
                     if is_in || *lost == Policy {
                         allowed += &format!("; but {}", self.placed("", fault));
                     }
@@ -229,13 +235,15 @@ impl Report {
         Err(refused)
     }
 
+    fn is_flash(&self) -> bool {
+        self.seen.first() == Some(&"cross-domain-policy")
+    }
+
     /// Warns if `wrong`: `text`, in which {} stands for `value`.
     fn rule(&mut self, wrong: bool, lost: Lost, (at, value): Value, text: &str) {
         if wrong && (self.warnings.len() < MAX_WARNINGS || lost == Everything) {
             // Most are found in the order of the file.
-            let place = self
-                .warnings
-                .partition_point(|((earlier, _), _)| *earlier <= at);
+            let place = self.warnings.partition_point(|w| w.0 .0 <= at);
             let fault = (at, text.replace("{}", &shown(value)));
             self.warnings.insert(place, (fault, lost));
         }
@@ -278,12 +286,12 @@ impl Report {
                 }
                 Event::End if path.pop() == Some("policy") => {
                     let nothing = !self.grant(at);
-                    self.rule(nothing, There, (at, ""), NOTHING);
+                    self.rule(nothing, Entry, (at, ""), NOTHING);
                 }
                 Event::End => {}
             }
         }
-        let flash = self.seen.first() == Some(&"cross-domain-policy");
+        let flash = self.is_flash();
         document.minded.sort();
         for (at, what) in document.minded {
             let what = STRICT.to_owned() + &what;
@@ -296,35 +304,29 @@ impl Report {
             true => ("843", "allow-access-from"),
             false => ("943", "policy"),
         };
-        let misplaced = self.ports.iter().filter(|port| (**port == 943) == flash);
-        let lost = match misplaced.clone().count() == self.ports.len() {
-            true => Everything,
-            false => There,
-        };
-        self.rule(misplaced.count() > 0, lost, (root, port), MISPLACED);
+        let mut ports = self.ports.clone();
+        ports.retain(|port| (*port == 943) == flash);
+        let all = ports.len() == self.ports.len();
+        let lost = if all { Everything } else { Ports };
+        self.rule(!ports.is_empty(), lost, (root, port), MISPLACED);
         let uncontrolled = flash && !self.seen.contains(&"site-control");
         let asked = uncontrolled && self.ports.contains(&843);
         self.rule(asked, Policy, (root, ""), ALSO_ASKED);
-        self.rule(
-            !self.seen.contains(&entry),
-            Everything,
-            (root, entry),
-            EMPTY,
-        );
+        let empty = !self.seen.contains(&entry);
+        self.rule(empty, Everything, (root, entry), EMPTY);
         Ok(())
     }
 
     /// Lightspark reads no further than `at`, if `stops`; without a `site-control` before that it
     /// has no policy at all.
     fn lightspark_stops(&mut self, at: usize, stops: bool) {
-        let flash = self.seen.first() == Some(&"cross-domain-policy");
-        if stops && flash && self.lightspark.is_none() {
+        if stops && self.is_flash() && self.lightspark.is_none() {
             let controlled = self.seen.contains(&"site-control");
             let (from, lost) = match controlled {
                 true => (at, "what follows"),
                 false => (0, "the whole policy"),
             };
-            self.rule(true, There, (at, lost), STOPS);
+            self.rule(true, Entry, (at, lost), STOPS);
             self.lightspark = Some(from);
         }
     }
@@ -341,12 +343,12 @@ impl Report {
             let a = given.iter().find(|a| a.name == *name);
             let missing = a.is_none() && !example.is_empty();
             let example = format!("{name}=\"{example}\"");
-            self.rule(missing, There, (at, &example), MISSING);
+            self.rule(missing, Entry, (at, &example), MISSING);
             values.push(a.map(|a| (a.at, a.value.as_str())));
         }
         let empty = |value: &Option<Value>| value.map_or(true, |(_, text)| text.is_empty());
         let twice = name == "site-control" && self.seen.contains(&name);
-        self.rule(twice, There, (at, ""), TWICE);
+        self.rule(twice, Entry, (at, ""), TWICE);
         let stops = match name {
             "site-control" => twice || given.len() != 1 || values.iter().any(empty),
             "allow-access-from" => given.len() > 3 || values.iter().take(2).any(empty),
@@ -360,14 +362,14 @@ impl Report {
             }
             ("domain", [Some((_, "*"))]) => self.sites.push("any site".into()),
             ("domain", [Some(uri)]) if uri.1.contains("://") => self.sites.push(shown(uri.1)),
-            ("domain", [Some(uri)]) => self.rule(true, There, *uri, URI),
+            ("domain", [Some(uri)]) => self.rule(true, Entry, *uri, URI),
             ("socket-resource", [Some(port), Some((_, "tcp"))]) => {
                 let range = range(port.1).filter(|r| 4502 <= r.0 && r.0 <= r.1 && r.1 <= 4534);
                 self.rule(range.is_none(), Everything, *port, PORT);
                 self.ranges.extend(range);
             }
             ("socket-resource", [_, Some(other)]) if other.1 != "tcp" => {
-                self.rule(true, There, *other, PROTOCOL)
+                self.rule(true, Entry, *other, PROTOCOL)
             }
             _ => {}
         }
@@ -376,7 +378,7 @@ impl Report {
 
     fn site_control(&mut self, permitted: Value) {
         let elsewhere = self.ports.iter().any(|port| *port != 843);
-        self.rule(elsewhere, There, permitted, ELSEWHERE);
+        self.rule(elsewhere, Entry, permitted, ELSEWHERE);
         if !self.ports.contains(&843) {
             self.lightspark = Some(0);
             return;
@@ -386,7 +388,7 @@ impl Report {
         let known = known.any(|known| known == plain);
         self.rule(!known, Everything, permitted, REFUSED);
         self.rule(plain == "all", Policy, permitted, ALSO_ASKED);
-        self.rule(known && plain != permitted.1, There, permitted, CASE);
+        self.rule(known && plain != permitted.1, Entry, permitted, CASE);
         if plain != permitted.1 {
             self.lightspark = Some(0);
         }
@@ -397,20 +399,20 @@ impl Report {
         let mut some = ranges.clone();
         some.retain(|r| r.0 > 1 || r.1 < 65535);
         let low = some.iter().any(|r| r.0 < 1024) && self.ports.iter().any(is_high);
-        self.rule(low, There, to_ports, LOW);
+        self.rule(low, Ports, to_ports, LOW);
         let mut closed = NEVER.to_vec();
         closed.retain(|port| some.iter().any(|r| (r.0..=r.1).contains(port)));
         let closed: Vec<String> = closed.iter().map(u16::to_string).collect();
         let closed = listed(&closed);
-        self.rule(!closed.is_empty(), There, (to_ports.0, &closed), CLOSED);
+        self.rule(!closed.is_empty(), Ports, (to_ports.0, &closed), CLOSED);
         let is_secure = secure.1 == "true";
-        self.rule(!is_secure && secure.1 != "false", There, secure, SECURE);
+        self.rule(!is_secure && secure.1 != "false", Entry, secure, SECURE);
         if !is_domain(domain.1) {
-            return self.rule(true, There, domain, DOMAIN);
+            return self.rule(true, Entry, domain, DOMAIN);
         }
         let suffix = domain.1.strip_prefix("*.");
         let wide = suffix.map_or(false, |suffix| !suffix.contains('.'));
-        self.rule(wide, There, domain, WIDE);
+        self.rule(wide, Entry, domain, WIDE);
         let site = match suffix {
             Some(suffix) => format!("{suffix} and its subdomains"),
             None => domain.1.replace('*', "any site"),
@@ -420,7 +422,7 @@ impl Report {
         let open = ranges.iter().filter(|r| r.1 >= lowest);
         self.ranges = open.map(|r| (r.0.max(lowest), r.1)).collect();
         self.grant(domain.0);
-        self.entries.push(Entry {
+        self.entries.push(Access {
             at: domain.0.min(to_ports.0),
             end: domain.0.max(to_ports.0).max(secure.0),
             domain: domain.1.into(),
@@ -433,14 +435,14 @@ impl Report {
     fn to_ports(&mut self, (at, list): Value) -> Vec<Range> {
         let mut ranges = Vec::new();
         let alone = list.trim() == "*";
-        self.rule(alone && list != "*", There, (at, ""), STAR);
+        self.rule(alone && list != "*", Entry, (at, ""), STAR);
         for item in list.split(',').map(str::trim) {
             let ports = item.split([' ', ';']).filter(|port| !port.is_empty());
             let ports: Vec<&str> = ports.collect();
             let right = match range(item) {
                 Some((first, last)) if first > last => format!("{last}-{first}"),
                 Some((first, last)) if first > 0 => {
-                    self.rule(first < last, There, (at, item), RANGE);
+                    self.rule(first < last, Ports, (at, item), RANGE);
                     ranges.push((first, last));
                     continue;
                 }
@@ -453,7 +455,7 @@ impl Report {
                 _ => "ports from 1 to 65535, or *".into(),
             };
             let text = LIST.to_owned() + &right;
-            self.rule(!alone, There, (at, item), &text);
+            self.rule(!alone, Entry, (at, item), &text);
         }
         ranges.sort_unstable();
         ranges.dedup();

@@ -199,9 +199,11 @@ fn may_a_site_connect() {
 </cross-domain-policy>"#;
     let table = r#"
 =www.example.com 80 843
-    allowed: by line 3...
+    allowed: by line 3
 =http://WWW.Example.COM:8080/game.swf 8000 843
-    allowed: by line 3; but 3:45: Lightspark reads only the first port of 8000-8010: write the ports, or *
+    allowed: by line 3
+=www.example.com 8001 843
+    allowed: by line 3; but Lightspark reads only the first port of a range
 =www.example.com 8011 843
     refused: line 4 names www.example.com, but not port 8011
 =www.example.com 5222 843
@@ -213,7 +215,7 @@ fn may_a_site_connect() {
 =https://badexample.com 5222 843
     refused: no entry names badexample.com
 =192.0.2.7 443 843
-    allowed: by line 5...
+    allowed: by line 5
 =192.0.2.7 25 843
     refused: Flash Player refuses port 25 since version 24
 =http://[2001:db8::7]:80/ 443 843
