@@ -142,8 +142,10 @@ pub fn check(file: &[u8], ports: &[u16]) -> Report {
     let content = content(file);
     let plain = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     let text = String::from_utf8_lossy(plain).into_owned();
-    let mut report = Report::default();
-    report.ports = ports.to_vec();
+    let mut report = Report {
+        ports: ports.to_vec(),
+        ..Report::default()
+    };
     report.rule(content.len() < file.len(), Nothing, (text.len(), ""), NUL);
     report.rule(content.len() + 1 > 1400, Policy, (0, ""), LONG);
     report.rule((content.len() + 1) % 4096 == 0, Policy, (0, ""), HANGS);
@@ -251,7 +253,8 @@ impl Report {
 
     fn file(&mut self, plain: &[u8], text: &str) -> Result<(), Fault> {
         if let Some(at) = text.find('\0') {
-            return Err((at, "a NUL would end the policy here: remove it".into()));
+            let what = "a NUL would end the policy here: remove it, or save it as UTF-8";
+            return Err((at, what.into()));
         } else if text.trim().is_empty() {
             return Err((0, "the file is empty: write a policy".into()));
         }
@@ -395,7 +398,7 @@ impl Report {
     }
 
     fn allow_access_from(&mut self, domain: Value, to_ports: Value, secure: Value) {
-        let ranges = self.to_ports(to_ports);
+        let ranges = self.port_list(to_ports);
         let mut some = ranges.clone();
         some.retain(|r| r.0 > 1 || r.1 < 65535);
         let low = some.iter().any(|r| r.0 < 1024) && self.ports.iter().any(is_high);
@@ -418,7 +421,8 @@ impl Report {
             None => domain.1.replace('*', "any site"),
         };
         self.sites = vec![site + if is_secure { ", over HTTPS only," } else { "" }];
-        let lowest = self.ports.iter().all(is_high).then_some(1024).unwrap_or(1);
+        let high = self.ports.iter().all(is_high);
+        let lowest = if high { 1024 } else { 1 };
         let open = ranges.iter().filter(|r| r.1 >= lowest);
         self.ranges = open.map(|r| (r.0.max(lowest), r.1)).collect();
         self.grant(domain.0);
@@ -432,7 +436,7 @@ impl Report {
     }
 
     /// The ports in a list, as far as they are right.
-    fn to_ports(&mut self, (at, list): Value) -> Vec<Range> {
+    fn port_list(&mut self, (at, list): Value) -> Vec<Range> {
         let mut ranges = Vec::new();
         let alone = list.trim() == "*";
         self.rule(alone && list != "*", Entry, (at, ""), STAR);

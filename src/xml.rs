@@ -52,8 +52,10 @@ pub fn shown(text: &str) -> String {
 
 /// Reads a whole file. An error is what Adobe's parser does not read.
 pub fn read(text: &str) -> Result<Document<'_>, Fault> {
-    let mut document = Document::default();
-    document.text = text;
+    let mut document = Document {
+        text,
+        ..Document::default()
+    };
     document.blanks();
     while !document.rest().is_empty() {
         document.next()?;

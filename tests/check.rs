@@ -397,7 +397,7 @@ fn errors() {
     cases(table, |policy, expected| {
         compare(policy.as_bytes(), "843", &[expected[0], "grants nothing"]);
     });
-    let nul = "2:1: error: a NUL would end the policy here: remove it";
+    let nul = "2:1: error: a NUL would end the policy here: remove it, or save it as UTF-8";
     compare(b"<a>\n\0</a>", "843", &[nul, "grants nothing"]);
     compare(
         b" \r\n\t",
