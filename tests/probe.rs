@@ -365,3 +365,15 @@ fn wrong_use_is_unknown() {
         assert!(text.starts_with("POLICY UNKNOWN - "), "{}", text);
     }
 }
+
+/// A file that ends in a NUL of its own, and what editors put after that, is sent with one NUL.
+#[test]
+fn a_nul_at_the_end_of_the_file_is_not_sent_twice() {
+    let scratch = Scratch::new();
+    let file = scratch.file("policy.xml", [NARROW, "\0\n"].concat());
+    let mut server = Server::start(&["-f", &file]);
+    server.expect("policy.xml:2:1: warning: the NUL here is left out");
+    let answer = ask(server.address, REQUEST).unwrap();
+    assert_eq!(answer, [NARROW.as_bytes(), b"\0"].concat());
+    server.stop();
+}
