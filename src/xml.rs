@@ -112,9 +112,13 @@ impl<'a> Document<'a> {
         let outline = outline(declaration).replace(" =", "=").replace("= ", "=");
         let rest = outline.strip_prefix("xml version=\"").unwrap_or("?");
         let with_encoding = rest.strip_prefix(" encoding=\"");
+        let mut values = declaration.split(['"', '\'']).skip(1).step_by(2);
+        let is_sign = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if at > 0 {
             self.mind(at, "<?xml ...?> after the start: remove it");
-        } else if !["", " standalone=\""].contains(&with_encoding.unwrap_or(rest)) {
+        } else if !["", " standalone=\""].contains(&with_encoding.unwrap_or(rest))
+            || !values.all(|value| value.chars().all(is_sign))
+        {
             self.mind(at, "this declaration: write <?xml version=\"1.0\"?>");
         }
         let encoding = declaration.split(['"', '\'']).nth(3);
@@ -214,8 +218,9 @@ impl<'a> Document<'a> {
             self.blanks();
             let mut quotes = ["\"", "'"].into_iter().filter(|_| is_named);
             let quote = quotes.find(|quote| self.take(quote)).ok_or_else(|| {
-                // Doubled quotation marks make an empty value, and a name of what is in them.
-                let last = attributes.last().filter(|a| !apart && a.value.is_empty());
+                // With doubled marks the value is empty, without the last one this is in quotes.
+                let ends_wrong = |a: &&Attribute| a.value.is_empty() || name.contains(['"', '\'']);
+                let last = attributes.last().filter(|_| !apart).filter(ends_wrong);
                 let (at, name) = last.map_or((at, name), |a| (a.at, a.name));
                 let name = shown(name.trim_end_matches('/'));
                 let right = "with one pair of straight quotation marks";

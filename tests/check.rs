@@ -379,6 +379,10 @@ fn errors() {
     1:9: error: write b="..." here...
 =<a b=""1"" c="d"/>
     1:4: error: write b="..." here...
+=<a b="1 c="2"/>
+    1:4: error: write b="..." here...
+=<a b="1""/>
+    1:4: error: write b="..." here...
 =<a b="1/>
     1:4: error: no end of this value: write " after it
 =<a b='1/><c d='2'/></a>
@@ -437,6 +441,7 @@ fn what_strict_readers_mind() {
             "1:1",
             "this declaration",
         ),
+        (b"<?xml version='1.0 '?>", b"", "1:1", "this declaration"),
         (b"<?a+b?>", b"", "1:3", "\"a+b\" as a name"),
         (
             b"<!DOCTYPE a SYSTEM\"http://x\">",
