@@ -454,7 +454,7 @@ impl Report {
                     ranges.push((0, 65535));
                     "* alone".into()
                 }
-                _ if ["all", "any", "0-65535"].contains(&item) => "*".into(),
+                _ if ["all", "any", "0-65535"].contains(&&*item.to_ascii_lowercase()) => "*".into(),
                 _ if ports.len() > 1 => ports.join(",") + ", with commas",
                 _ => "ports from 1 to 65535, or *".into(),
             };

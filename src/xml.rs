@@ -169,7 +169,7 @@ impl<'a> Document<'a> {
             self.at -= 1;
             name = name.get(..name.len() - 1).unwrap_or_default();
         }
-        if name.is_empty() {
+        if name.is_empty() || name == "/" {
             return Err((at, "no name right after <: write it, or &lt;".into()));
         }
         let attributes = self.attributes()?;
@@ -182,7 +182,14 @@ impl<'a> Document<'a> {
             if name != due {
                 // Where the end tag fits one further out, the start tag is at fault.
                 let inner = self.open.iter().any(|(_, open)| *open == name);
-                let what = format!("<{0}> is open: write </{0}>, or /> for its >", shown(due));
+                let what = match inner {
+                    true => format!("<{0}> is open: write </{0}>, or /> for its >", shown(due)),
+                    false => format!(
+                        "</{}> where </{}> is due: write that",
+                        shown(name),
+                        shown(due)
+                    ),
+                };
                 return Err((if inner { start } else { at }, what));
             } else if !attributes.is_empty() || is_empty {
                 self.mind(at, "more than a name in an end tag: remove it");
@@ -222,7 +229,10 @@ impl<'a> Document<'a> {
                 let ends_wrong = |a: &&Attribute| a.value.is_empty() || name.contains(['"', '\'']);
                 let last = attributes.last().filter(|_| !apart).filter(ends_wrong);
                 let (at, name) = last.map_or((at, name), |a| (a.at, a.name));
-                let name = shown(name.trim_end_matches('/'));
+                let name = name.trim_end_matches('/');
+                if name.contains(|c: char| !c.is_alphanumeric() && !"-._:".contains(c)) {
+                    return (at, "this is no attribute: remove it".into());
+                }
                 let right = "with one pair of straight quotation marks";
                 (at, format!("write {name}=\"...\" here, {right}"))
             })?;

@@ -141,8 +141,8 @@ fn entries() {
     grants nothing
 =<allow-access-from domain="a.example" to-ports="5222, 8000"/>
     a.example may connect to ports 5222 and 8000
-=<allow-access-from domain="a.example" to-ports="all"/>
-    3:39: warning: "all" is not a port or a range, and swf2es drops the entry: write *
+=<allow-access-from domain="a.example" to-ports="ALL"/>
+    3:39: warning: "ALL" is not a port or a range, and swf2es drops the entry: write *
     grants nothing
 =<allow-access-from domain="a.example" to-ports="0-65535"/>
     3:39: warning: "0-65535" is not a port or a range, and swf2es drops the entry: write *
@@ -362,7 +362,11 @@ fn errors() {
 =<a><b></a></b>
     1:4: error: <b> is open: write </b>, or /> for its >
 =<a></b>
-    1:4: error: <a> is open: write </a>, or /> for its >
+    1:4: error: </b> where </a> is due: write that
+=<a></ a>
+    1:4: error: no name right after <: write it, or &lt;
+=<a b="1", c="2"/>
+    1:9: error: this is no attribute: remove it
 =<a></a
     1:4: error: no end of this tag: write >
 =<a
