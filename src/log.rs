@@ -117,18 +117,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The first of `bytes` that somebody else sent: its first line, or numbers where that is no text.
+/// The beginning of what somebody else sent: its first line, or numbers where that is no text.
 pub fn beginning(bytes: &[u8]) -> String {
     let mut lines = bytes.split(|byte| b"\r\n".contains(byte));
     match lines.next().map(std::str::from_utf8) {
         Some(Ok(line)) if !line.is_empty() && !line.contains(char::is_control) => {
             line.chars().take(60).collect()
         }
-        _ => bytes
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x} "))
-            .collect(),
+        _ => {
+            let tls = matches!(bytes, [20..=23, 3, ..]);
+            let numbers = bytes.iter().take(8).map(|byte| format!("{byte:02x} "));
+            let end = if tls {
+                "..., which looks like TLS"
+            } else {
+                "..."
+            };
+            numbers.collect::<String>() + end
+        }
     }
 }
 

@@ -25,6 +25,7 @@ impl Policy {
         if report.error.is_some() {
             return Err(lines.swap_remove(0));
         }
+        file.truncate(check::content(&file).len());
         file.push(0);
         Ok((Policy(file), lines))
     }
