@@ -4,11 +4,15 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::io::{AsFd, AsRawFd};
 use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use std::{mem, thread};
 
 use crate::sys;
+
+/// More lines than these are lost.
+const QUEUE_LENGTH: usize = 128;
 
 const SYSTEM_LOG: &str = "/dev/log";
 
@@ -18,12 +22,11 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// What takes the lines; standard error where there is none.
 static SYSTEM: Mutex<Option<UnixDatagram>> = Mutex::new(None);
 
-/// The lines that the thread that writes has not written yet, once there is one.
-static QUEUE: Mutex<Option<Vec<String>>> = Mutex::new(None);
-static QUEUED: Condvar = Condvar::new();
-
-/// More lines than these are lost.
-const QUEUE_SIZE: usize = 256;
+/// Whether there is a thread that writes, and the lines that wait for it: the first stays, emptied,
+/// while it is being written.
+static THREAD: AtomicBool = AtomicBool::new(false);
+static QUEUE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static CHANGED: Condvar = Condvar::new();
 
 /// Lines go to the system log from now on if they are to, or if standard error is a TCP connection:
 /// under inetd it is the player's. An error means that they are to, and that there is none.
@@ -44,38 +47,25 @@ pub fn open(to_system: bool) -> io::Result<()> {
 /// From now on lines are queued for a thread that writes them, so that nothing else waits for a
 /// terminal, a pipe, a disk or a daemon that takes no more. Without a thread all stays as it was.
 pub fn start_writer() {
-    if sys::start_thread(write_queued).is_ok() {
-        *lock(&QUEUE) = Some(Vec::new());
-    }
+    THREAD.store(sys::start_thread(write_queue).is_ok(), Relaxed);
 }
 
-fn write_queued() {
-    let mut queue = lock(&QUEUE);
+fn write_queue() {
     loop {
-        // A line is in the queue until it is written.
-        match queue.as_ref().and_then(|lines| lines.first()).cloned() {
-            Some(line) => {
-                drop(queue);
-                write(&line);
-                queue = lock(&QUEUE);
-                queue.as_mut().map(|lines| lines.remove(0));
-            }
-            None => queue = QUEUED.wait(queue).unwrap_or_else(PoisonError::into_inner),
-        }
+        let queue = CHANGED.wait_while(lock(&QUEUE), |queue| queue.is_empty());
+        let mut queue = queue.unwrap_or_else(PoisonError::into_inner);
+        let line = queue.first_mut().map(mem::take).unwrap_or_default();
+        drop(queue);
+        write(&line);
+        lock(&QUEUE).remove(0);
+        CHANGED.notify_all();
     }
 }
 
 /// Waits a moment until what is queued is written.
 pub fn finish() {
-    let start = Instant::now();
-    let queued = || {
-        lock(&QUEUE)
-            .as_ref()
-            .map_or(false, |lines| !lines.is_empty())
-    };
-    while queued() && start.elapsed() < PATIENCE {
-        thread::sleep(Duration::from_millis(1));
-    }
+    let queued = |queue: &mut Vec<String>| !queue.is_empty();
+    let _ = CHANGED.wait_timeout_while(lock(&QUEUE), PATIENCE, queued);
 }
 
 /// What happened to the connection of `peer`.
@@ -91,13 +81,14 @@ pub fn connection(peer: SocketAddr, what: &str) {
 
 /// Says `event` in one line. It is lost where the queue, or without one standard error, is full.
 pub fn line(event: &str) {
+    let mut queue = lock(&QUEUE);
     let stderr = (io::stderr().as_raw_fd(), sys::POLLOUT);
-    match &mut *lock(&QUEUE) {
-        Some(lines) if lines.len() < QUEUE_SIZE => lines.push(harmless(event)),
-        None if sys::ready([stderr], Duration::ZERO) == [true] => write(&harmless(event)),
-        _ => {}
+    if THREAD.load(Relaxed) && queue.len() < QUEUE_LENGTH {
+        queue.push(harmless(event));
+        CHANGED.notify_all();
+    } else if !THREAD.load(Relaxed) && sys::ready([stderr], Duration::ZERO) == [true] {
+        write(&harmless(event));
     }
-    QUEUED.notify_one();
 }
 
 /// Writes a line in one piece. One that cannot be written is lost.

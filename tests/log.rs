@@ -8,7 +8,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::io::OwnedFd;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -126,7 +126,7 @@ impl SystemLog {
         SystemLog { folder, socket }
     }
 
-    fn bind(folder: &PathBuf) -> UnixDatagram {
+    fn bind(folder: &Path) -> UnixDatagram {
         let socket = UnixDatagram::bind(folder.join("log")).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket
