@@ -1,4 +1,6 @@
-//! flash-policy-serv: serves a socket policy file. This file is the life of the program.
+//! flash-policy-serv: serves a socket policy file. This file is the life of the program. Each of the
+//! others uses only those before it: sys, log, privileges, options, xml, check, policy, connection,
+//! listeners, serve, probe.
 
 #![deny(unsafe_code)]
 
@@ -36,6 +38,7 @@ fn main() {
     // it writes to a terminal from the background, SIGXFSZ end it when a log has reached the limit of
     // a file's size: then lines are lost, and that is all.
     let signals = sys::block(&[SIGHUP, SIGUSR1, SIGTERM, SIGINT, SIGTTOU, SIGXFSZ]);
+    sys::close_inherited();
     let _ = log::open(false);
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let probing = arguments
@@ -68,16 +71,26 @@ fn run(options: Options, signals: SignalSet) -> Result<i32, String> {
         Task::Version => Ok(print(&[VERSION.into()])),
         Task::Check => check(&options),
         Task::Probe(address) => {
-            let (status, lines) = probe::probe(address, options.timeout, options.verbose);
+            let (status, lines) = probe::probe(address, &options);
             Ok(status.max(print(&lines)))
         }
         Task::Serve | Task::ServeStdin => serve(options, signals),
     }
 }
 
-/// Prints the findings and grants of a policy file; the exit status is 1 with an error.
+/// Prints the findings and grants of a policy file, or the answer to the question about a site; the
+/// exit status is 1 with an error, or if it is no.
 fn check(options: &Options) -> Result<i32, String> {
     let report = check::check(&policy::read_file(&options.policy)?, &options.ports());
+    if let Some((site, port)) = &options.question {
+        let answer = report.may_connect(site, *port);
+        let status = i32::from(answer.is_err());
+        let line = answer.map_or_else(
+            |why| format!("refused: {why}"),
+            |how| format!("allowed: {how}"),
+        );
+        return Ok(print(&[line]).max(status));
+    }
     let mut lines = report.findings();
     lines.extend(report.grants.iter().map(|grant| format!(" {grant}")));
     for line in &mut lines {
@@ -87,7 +100,6 @@ fn check(options: &Options) -> Result<i32, String> {
 }
 
 fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
-    sys::close_inherited();
     sys::raise_descriptor_limit(options.max_connections as u32 + SPARE_DESCRIPTORS);
     if options.syslog {
         log::open(true).map_err(|e| format!("--syslog: no system log at /dev/log: {e}"))?;
@@ -108,9 +120,7 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
     if let Some(user) = &options.user {
         user.take_over()?;
         if let Err(e) = policy::read_file(&options.policy) {
-            log::line(&format!(
-                "{e}; as --user nobody can read it again on SIGHUP"
-            ));
+            log::line(&format!("{e}; --user cannot read it again on SIGHUP"));
         }
     }
     let listeners = match sockets {
