@@ -81,8 +81,9 @@ run: $(BUILT)
 cargo:
 	$(CARGO) -V >/dev/null || { echo 'needs cargo, and $(CARGO) does not run' >&2; exit 1; }
 
+# TESTS for other arguments of cargo test, such as '--test wire'.
 test: cargo
-	$(CARGO) test --locked --no-fail-fast
+	$(CARGO) test --locked --no-fail-fast $(TESTS)
 
 # All kinds of clients at once; SOAK_SECONDS=N for another time than 120.
 test-soak: cargo

@@ -1,17 +1,26 @@
 //! One conversation with one client: its request, the answer, the end.
 
-use std::io::{self, ErrorKind};
-use std::net::{Shutdown, TcpStream};
-use std::os::raw::c_short;
-use std::os::unix::io::AsRawFd;
+use std::io::{self, ErrorKind::WouldBlock};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::io::{AsRawFd, RawFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::log;
 use crate::policy::Policy;
 use crate::sys;
 
 /// What a player sends; Flash Player, AIR and Lightspark send a NUL after it, Silverlight does not.
 /// (Adobe AIR developer guide, "Connecting to sockets"; Microsoft's sample server for Silverlight)
 pub const REQUEST: &[u8] = b"<policy-file-request/>";
+
+/// Before any other request of a player, from a proxy that was told to (HAProxy, "The PROXY
+/// protocol", versions 1 and 2).
+const PROXY_HEADERS: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
+
+/// Large enough to take what other clients open with, such as an HTTP request, in one read, so that
+/// they are closed without a reset too.
+const BUFFER_SIZE: usize = 1024;
 
 /// What clients send after the request is read up to so many bytes, to end without a reset.
 const DRAIN_LIMIT: usize = 65_536;
@@ -34,99 +43,170 @@ pub enum Outcome {
 /// What counters and log call the outcomes, in their order: `outcome as usize` is always inside.
 pub const OUTCOMES: [&str; 5] = ["answered", "refused", "timed-out", "evicted", "failed"];
 
-/// Reads and writes that are over when the deadline comes.
-pub struct Conversation<'a> {
-    pub stream: &'a TcpStream,
-    pub deadline: Instant,
-    /// Called each time that nothing more can be done until the peer does something, with the
-    /// shutdown that would end the wait. Returns for how long to wait before it is called again.
-    pub patience: &'a mut dyn FnMut(Shutdown) -> Duration,
+/// A connection, and how far it has come.
+pub struct Conversation {
+    /// From 1, in the order of acceptance.
+    pub number: u64,
+    pub stream: Arc<TcpStream>,
+    pub peer: SocketAddr,
+    policy: Arc<Policy>,
+    /// All that happens is over by then: nothing that the client does moves it.
+    deadline: Instant,
+    buffer: [u8; BUFFER_SIZE],
+    received: usize,
+    /// How much of the answer.
+    sent: usize,
+    /// How much was read after the answer, once that is over.
+    drained: Option<usize>,
 }
 
-impl Conversation<'_> {
-    /// Reads the request, sends the answer, and leaves the stream ready to be closed without a reset,
-    /// all before the deadline.
-    pub fn hold(mut self, policy: &Policy) -> Outcome {
-        match self.ask_and_answer(policy) {
-            Ok(outcome) => outcome,
-            Err(e) if e.kind() == ErrorKind::TimedOut => Outcome::TimedOut,
-            Err(_) => Outcome::Failed,
+impl Conversation {
+    /// One that is over `time` from now.
+    pub fn new(
+        number: u64,
+        stream: TcpStream,
+        peer: SocketAddr,
+        policy: Arc<Policy>,
+        time: Duration,
+    ) -> Conversation {
+        Conversation {
+            number,
+            stream: Arc::new(stream),
+            peer,
+            policy,
+            deadline: Instant::now() + time,
+            buffer: [0; BUFFER_SIZE],
+            received: 0,
+            sent: 0,
+            drained: None,
         }
     }
 
-    fn ask_and_answer(&mut self, policy: &Policy) -> io::Result<Outcome> {
-        // Large enough to take what other clients open with, such as an HTTP request, in one read,
-        // so that they are closed without a reset too.
-        let mut buffer = [0; 1024];
-        let mut received = 0;
+    /// Reads the request, sends the answer, and leaves the stream ready to be closed without a reset,
+    /// as far as that goes without waiting. Returns how it ended; if it has not, it is to be called
+    /// again after [`Conversation::wait`].
+    pub fn proceed(&mut self) -> Option<Outcome> {
+        match self.ask_and_answer() {
+            Ok(outcome) => Some(outcome),
+            Err(e) if e.kind() != WouldBlock => Some(self.cut(Outcome::Failed)),
+            Err(_) if self.deadline <= Instant::now() => Some(self.cut(Outcome::TimedOut)),
+            Err(_) => None,
+        }
+    }
+
+    /// The outcome of a conversation that ends here; once the answer is over, it is answered.
+    pub fn cut(&self, otherwise: Outcome) -> Outcome {
+        self.drained.map_or(otherwise, |_| Outcome::Answered)
+    }
+
+    fn ask_and_answer(&mut self) -> io::Result<Outcome> {
         let after_request = loop {
-            let length = self.read(&mut buffer[received..])?;
-            received += length;
-            match buffer[..received].strip_prefix(REQUEST) {
-                Some(after_request) => break after_request,
-                None if length > 0 && REQUEST.starts_with(&buffer[..received]) => {}
-                None => return Ok(Outcome::Refused),
+            match request(received(&self.buffer, self.received)) {
+                Request::Complete(after) => break after,
+                Request::Incomplete => {}
+                Request::Wrong => return Ok(Outcome::Refused),
+            }
+            let room = self.buffer.get_mut(self.received..).unwrap_or_default();
+            match sys::receive(&self.stream, room)? {
+                0 => return Ok(Outcome::Refused),
+                length => self.received += length,
             }
         };
         // A NUL and no more is where a player's request ends.
         let ended = after_request == b"\0";
-        self.write(policy.answer(after_request.starts_with(b"\0")))?;
+        let answer = self.policy.answer(after_request.starts_with(b"\0"));
+        // In one call unless the socket's buffer is too small for it: Lightspark takes what one read
+        // returns as the whole answer.
+        while let Some(unsent @ [_, ..]) = answer.get(self.sent..) {
+            self.sent += sys::transmit(&self.stream, unsent)?;
+        }
         if !ended {
-            self.drain(&mut buffer);
+            self.drain()?;
         }
         Ok(Outcome::Answered)
     }
 
     /// Unread bytes would turn the close into a reset, which can take the answer with it. So say
     /// that the answer is over, then read until the client ends too.
-    fn drain(&mut self, buffer: &mut [u8]) {
-        let mut drained = 0;
-        let _ = self.stream.shutdown(Shutdown::Write);
+    fn drain(&mut self) -> io::Result<()> {
+        if self.drained.is_none() {
+            let _ = self.stream.shutdown(Shutdown::Write);
+        }
+        let mut drained = self.drained.unwrap_or_default();
         while drained < DRAIN_LIMIT {
-            match self.read(buffer) {
-                Ok(length) if length > 0 => drained += length,
-                _ => break,
-            }
-        }
-    }
-
-    /// Reads what there is; 0 is the end.
-    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match sys::receive(self.stream, buffer) {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    self.wait(sys::POLLIN, Shutdown::Read)?
-                }
-                result => return result,
-            }
-        }
-    }
-
-    /// Writes all of `answer`, in one call unless the socket's buffer is too small for it:
-    /// Lightspark takes what one read returns as the whole answer.
-    pub fn write(&mut self, mut answer: &[u8]) -> io::Result<()> {
-        while !answer.is_empty() {
-            match sys::transmit(self.stream, answer) {
-                Ok(length) => answer = answer.get(length..).unwrap_or_default(),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    self.wait(sys::POLLOUT, Shutdown::Both)?
-                }
-                Err(e) => return Err(e),
+            self.drained = Some(drained);
+            match sys::receive(&self.stream, &mut [0; BUFFER_SIZE])? {
+                0 => break,
+                length => drained += length,
             }
         }
         Ok(())
     }
 
-    /// Waits until the peer has sent or taken something. All waits together end with the deadline:
-    /// what a peer does never renews it.
-    fn wait(&mut self, events: c_short, end: Shutdown) -> io::Result<()> {
-        loop {
-            let patience = (self.patience)(end);
-            let left = self.deadline.checked_duration_since(Instant::now());
-            let left = left.ok_or(ErrorKind::TimedOut)?;
-            if sys::is_ready(self.stream.as_raw_fd(), events, left.min(patience)) {
-                return Ok(());
-            }
+    /// The shutdown that ends the waiting of a client: one whose request is still to come may have
+    /// sent it by then, and what has arrived can still be read (Linux, `tcp_recvmsg`) and answered.
+    pub fn ending(&self) -> Shutdown {
+        match request(received(&self.buffer, self.received)) {
+            Request::Complete(_) if self.drained.is_none() => Shutdown::Both,
+            _ => Shutdown::Read,
         }
+    }
+
+    /// Waits until the client has sent or taken something, or until the deadline. Where others wait
+    /// to be accepted from `queue`, it returns as soon as there is one, and says so.
+    pub fn wait(&self, queue: Option<RawFd>) -> bool {
+        let events = match self.ending() {
+            Shutdown::Read => sys::POLLIN,
+            _ => sys::POLLOUT,
+        };
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let client = (self.stream.as_raw_fd(), events);
+        let queue = (queue.unwrap_or(sys::NO_DESCRIPTOR), sys::POLLIN);
+        let [ready, queued] = sys::ready([client, queue], left);
+        queued && !ready
+    }
+
+    /// What came instead of a request, in words.
+    pub fn said(&self) -> String {
+        match received(&self.buffer, self.received) {
+            [] => "asked for nothing".into(),
+            bytes => log::beginning(bytes),
+        }
+    }
+
+    /// Whether a proxy has put its header before the request.
+    pub fn is_proxied(&self) -> bool {
+        let said = received(&self.buffer, self.received);
+        PROXY_HEADERS.iter().any(|header| said.starts_with(header))
+    }
+}
+
+fn received(buffer: &[u8], length: usize) -> &[u8] {
+    buffer.get(..length).unwrap_or_default()
+}
+
+/// What the bytes that a client has sent so far are.
+enum Request<'a> {
+    /// The request, and what came after it.
+    Complete(&'a [u8]),
+    /// Its beginning.
+    Incomplete,
+    Wrong,
+}
+
+/// Blanks before the slash are let pass: Adobe's reference prints the request with one.
+fn request(bytes: &[u8]) -> Request<'_> {
+    let (name, end) = REQUEST.split_at(REQUEST.len() - 2);
+    if name.starts_with(bytes) {
+        return Request::Incomplete;
+    }
+    let mut rest = bytes.strip_prefix(name).unwrap_or(b"?");
+    while let [b' ' | b'\t' | b'\r' | b'\n', after @ ..] = rest {
+        rest = after;
+    }
+    match rest.strip_prefix(end) {
+        Some(after) => Request::Complete(after),
+        None if end.starts_with(rest) => Request::Incomplete,
+        None => Request::Wrong,
     }
 }

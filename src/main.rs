@@ -15,17 +15,16 @@ mod serve;
 mod sys;
 mod xml;
 
-use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::time::Instant;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
-use connection::Conversation;
 use listeners::Sockets;
 use options::{Address, Options, Task};
 use policy::Policy;
 use serve::Server;
-use sys::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use sys::{SignalSet, SIGHUP, SIGINT, SIGTERM, SIGTTOU, SIGUSR1, SIGXFSZ};
 
 const VERSION: &str = concat!("flash-policy-serv ", env!("CARGO_PKG_VERSION"));
 
@@ -33,12 +32,17 @@ const VERSION: &str = concat!("flash-policy-serv ", env!("CARGO_PKG_VERSION"));
 const SPARE_DESCRIPTORS: u32 = 128;
 
 fn main() {
+    // First, so that none ends the program before it can do what they ask. SIGTTOU would stop it when
+    // it writes to a terminal from the background, SIGXFSZ end it when a log has reached the limit of
+    // a file's size: then lines are lost, and that is all.
+    let signals = sys::block(&[SIGHUP, SIGUSR1, SIGTERM, SIGINT, SIGTTOU, SIGXFSZ]);
+    let _ = log::open(false);
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let probing = arguments
         .iter()
         .any(|a| a.as_bytes().starts_with(b"--probe"));
     let status = match Options::parse(arguments, std::env::var_os("LISTENQ")) {
-        Ok(options) => run(options).unwrap_or_else(|e| {
+        Ok(options) => run(options, signals).unwrap_or_else(|e| {
             log::line(&e);
             1
         }),
@@ -49,12 +53,16 @@ fn main() {
             2
         }
     };
+    log::finish();
     std::process::exit(status);
 }
 
 /// Does what was asked and returns the exit status. An error is one line that says what could not
 /// be done and why.
-fn run(options: Options) -> Result<i32, String> {
+fn run(options: Options, signals: SignalSet) -> Result<i32, String> {
+    if !matches!(options.task, Task::Serve | Task::ServeStdin) {
+        sys::unblock(&signals);
+    }
     match options.task {
         Task::Help => Ok(print(&options::help())),
         Task::Version => Ok(print(&[VERSION.into()])),
@@ -63,7 +71,7 @@ fn run(options: Options) -> Result<i32, String> {
             let (status, lines) = probe::probe(address, options.timeout, options.verbose);
             Ok(status.max(print(&lines)))
         }
-        Task::Serve | Task::ServeStdin => serve(options),
+        Task::Serve | Task::ServeStdin => serve(options, signals),
     }
 }
 
@@ -78,9 +86,13 @@ fn check(options: &Options) -> Result<i32, String> {
     Ok(print(&lines).max(i32::from(report.error.is_some())))
 }
 
-fn serve(mut options: Options) -> Result<i32, String> {
+fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
+    sys::close_inherited();
+    sys::raise_descriptor_limit(options.max_connections as u32 + SPARE_DESCRIPTORS);
+    if options.syslog {
+        log::open(true).map_err(|e| format!("--syslog: no system log at /dev/log: {e}"))?;
+    }
     let adopted = if options.task == Task::ServeStdin {
-        log::keep_off_connections();
         let (sockets, address) = listeners::from_stdin()?;
         // The policy is to be one for that port.
         options.listen = vec![Address::At(address)];
@@ -88,57 +100,54 @@ fn serve(mut options: Options) -> Result<i32, String> {
     } else {
         None
     };
-    let policy = Policy::read(&options)?;
+    let (policy, warnings) = Policy::read(&options)?;
     let sockets = match adopted {
         Some(sockets) => sockets,
         None => Sockets::Listeners(listeners::bind(&options.listen, options.backlog)?),
     };
     if let Some(user) = &options.user {
-        privileges::give_up_root_for(user)?;
-        if File::open(&options.policy).is_err() {
-            let file = options.policy.display();
+        user.take_over()?;
+        if let Err(e) = policy::read_file(&options.policy) {
             log::line(&format!(
-                "{file}: warning: {user} cannot read it again on SIGHUP"
+                "{e}; as --user nobody can read it again on SIGHUP"
             ));
         }
     }
     let listeners = match sockets {
         Sockets::Listeners(listeners) => listeners,
         Sockets::Connection(stream, peer) => {
-            let conversation = Conversation {
-                stream: &stream,
-                deadline: Instant::now() + options.timeout,
-                patience: &mut |_| options.timeout,
-            };
-            let outcome = conversation.hold(&policy);
-            if options.verbose {
-                log::connection(peer, connection::OUTCOMES[outcome as usize]);
-            }
+            sys::unblock(&signals);
+            Server::start(policy, Vec::new(), options)?.serve_one(stream, peer);
             return Ok(0);
         }
     };
-
-    sys::raise_descriptor_limit(options.max_connections as u32 + SPARE_DESCRIPTORS);
-    // SIGXFSZ: a log that has reached the limit of a file's size loses lines, and that is all.
-    let signals = sys::block(&[SIGHUP, SIGUSR1, SIGTERM, SIGINT, SIGXFSZ]);
     let server = Server::start(policy, listeners, options)?;
+    log::start_writer();
     for listener in &server.listeners {
         log::line(&format!("listening on {}", listener.address));
     }
+    warnings.iter().for_each(|warning| log::line(warning));
+    notify_supervisor();
     loop {
         match sys::wait_for(&signals) {
-            SIGHUP => match Policy::read(&server.options) {
-                Ok(policy) => server.reload(policy),
-                Err(e) => log::line(&format!("{e}; the last good policy stays in service")),
-            },
+            SIGHUP => server.reload(),
             SIGUSR1 => log::line(&server.counters()),
             SIGTERM | SIGINT => break,
             _ => {}
         }
     }
-    server.stop();
+    let as_asked = server.stop();
     log::line(&server.counters());
-    Ok(0)
+    Ok(i32::from(!as_asked))
+}
+
+/// Tells systemd or whoever else started this that it listens, see sd_notify(3).
+fn notify_supervisor() {
+    let socket = std::env::var_os("NOTIFY_SOCKET").zip(UnixDatagram::unbound().ok());
+    if let Some((path, socket)) = socket {
+        let _ = socket.set_write_timeout(Some(Duration::from_secs(1)));
+        let _ = socket.send_to(b"READY=1", path);
+    }
 }
 
 /// Writes to standard output, and returns the exit status.

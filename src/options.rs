@@ -1,10 +1,12 @@
 //! The command line: a strict stream of options, all errors of which are usage errors.
 
 use std::ffi::{OsStr, OsString};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use crate::privileges::User;
 
 /// The port on which Flash Player asks for the master policy file.
 pub const POLICY_PORT: u16 = 843;
@@ -14,11 +16,6 @@ pub const POLICY_FILE: &str = match option_env!("FLASH_POLICY_FILE") {
     Some(path) => path,
     None => "/usr/local/flash-policy-serv/etc/crossdomain.xml",
 };
-
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Flash Player waits for port 843 no longer.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The lines that `--help` prints.
 pub fn help() -> Vec<String> {
@@ -58,7 +55,7 @@ pub struct Options {
     pub timeout: Duration,
     pub max_connections: usize,
     pub backlog: u16,
-    pub user: Option<String>,
+    pub user: Option<User>,
     /// Events go to the system log.
     pub syslog: bool,
     pub verbose: bool,
@@ -71,29 +68,26 @@ impl Options {
     /// variable `LISTENQ`, which the C server knew. An error is one sentence that names the option,
     /// what was given and what is right.
     pub fn parse(arguments: Vec<OsString>, listenq: Option<OsString>) -> Result<Options, String> {
-        let given = |short, long| arguments.iter().any(|a| a == short || a == long);
-        let mut options = Options {
-            task: match (given("-h", "--help"), given("-V", "--version")) {
-                (true, _) => Task::Help,
-                (_, true) => Task::Version,
-                _ => Task::Serve,
-            },
-            policy: POLICY_FILE.into(),
-            max_connections: 1000,
-            ..Options::default()
-        };
-        if options.task != Task::Serve {
+        let mut options = Options::default();
+        for argument in &arguments {
+            options.task = match argument.to_str() {
+                Some("-h" | "--help") => Task::Help,
+                Some("-V" | "--version") => Task::Version,
+                _ => continue,
+            };
             return Ok(options);
         }
-        let (mut tasks, mut timeout, mut backlog, mut operand) = (Vec::new(), None, None, None);
+        options.policy = POLICY_FILE.into();
+        options.max_connections = 1000;
+        let (mut tasks, mut given) = (Vec::new(), Vec::new());
+        let (mut timeout, mut backlog, mut operand) = (None, None, None);
         let (mut site, mut to_port) = (None, None);
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let (name, attached) = split(&argument);
-            if attached.is_some()
-                && ["--stdin", "--syslog", "-v", "--verbose", "--check"].contains(&name)
-            {
-                return Err(format!("{name} takes no value"));
+            let alone = ["-v", "--verbose", "--syslog", "--stdin", "--check"];
+            if attached.is_some() && alone.contains(&name) {
+                return Err(format!("{argument:?}: write {name} by itself"));
             }
             let mut value = || match attached.map(OsStr::to_owned).or_else(|| arguments.next()) {
                 Some(value) if !value.is_empty() => Ok(value),
@@ -104,60 +98,65 @@ impl Options {
                 "-l" | "--listen" => options.listen.push(address(name, &value()?)?),
                 "-p" | "--public-port" => options.public_port = Some(number_to(65535)?),
                 "-f" | "--policy" => options.policy = value()?.into(),
-                "-t" | "--timeout" => timeout = Some(Duration::from_secs(number_to(60)?.into())),
+                "-t" | "--timeout" => timeout = Some(number_to(60)?),
                 "-c" | "--max-connections" => options.max_connections = number_to(30000)?.into(),
                 "-b" | "--backlog" => backlog = Some(number_to(65535)?),
-                "-u" | "--user" => {
-                    let wrong = |user| format!("{name} {user:?}: must be USER or USER:GROUP");
-                    options.user = Some(value()?.into_string().map_err(wrong)?)
-                }
+                "-u" | "--user" => options.user = Some(User::look_up(name, &value()?)?),
                 "-v" | "--verbose" => options.verbose = true,
                 "--syslog" => options.syslog = true,
-                "--site" => {
-                    let wrong = |site| format!("{name} {site:?}: must be such as www.example.com");
-                    site = Some(value()?.into_string().map_err(wrong)?)
-                }
+                "--site" => site = Some(value()?.to_string_lossy().into_owned()),
                 "--to-port" => to_port = Some(number_to(65535)?),
-                "--stdin" => tasks.push(Task::ServeStdin),
-                "--check" => tasks.push(Task::Check),
-                "--probe" => tasks.push(Task::Probe(peer(name, &value()?)?)),
-                _ if argument.as_bytes().starts_with(b"-") && argument != "-" => {
+                "--stdin" => tasks.push((Task::ServeStdin, "--stdin")),
+                "--check" => tasks.push((Task::Check, "--check")),
+                "--probe" => tasks.push((Task::Probe(peer(name, &value()?)?), "--probe")),
+                _ if argument != "-" && argument.as_bytes().starts_with(b"-") => {
                     return Err(format!("unknown option {argument:?}; --help lists them"))
                 }
-                _ if operand.is_some() => return Err(format!("{argument:?} is one too many")),
-                _ => operand = Some(argument),
+                _ if operand.is_none() => operand = Some(argument.clone()),
+                _ => {
+                    return Err(format!(
+                        "{argument:?} is one too many: --check takes one FILE"
+                    ))
+                }
             }
+            given.push(name.to_owned());
         }
         tasks.dedup();
         if tasks.len() > 1 {
             return Err("only one of --stdin, --check and --probe can be given".into());
         }
-        options.task = tasks.pop().unwrap_or_default();
+        let (task, task_name) = tasks
+            .pop()
+            .unwrap_or((Task::Serve, "serving, only with --check and --probe"));
+        if let Some(name) = given.iter().find(|name| !goes_with(name, task)) {
+            return Err(format!("{name} does not go with {task_name}"));
+        }
         match operand {
-            Some(file) if options.task == Task::Check => options.policy = file.into(),
-            Some(other) => return Err(format!("{other:?} is not an option; --help lists them")),
+            Some(file) if task == Task::Check => options.policy = file.into(),
+            Some(other) => return Err(no_option(&other)),
             None => {}
         }
-        if options.task == Task::ServeStdin && (backlog.is_some() || !options.listen.is_empty()) {
-            return Err(
-                "--stdin brings its own socket: --listen and --backlog do not go with it".into(),
-            );
+        if task != Task::Check && is_stdin(&options.policy) {
+            return Err("--policy: only --check reads standard input".into());
         }
-        options.question = match (site, to_port, options.task) {
-            (None, None, _) => None,
-            (Some(site), Some(port), Task::Check | Task::Probe(_)) => Some((site, port)),
-            _ => return Err("--site and --to-port go together, with --check or --probe".into()),
+        options.task = task;
+        options.question = match (site, to_port) {
+            (Some(site), Some(port)) => Some((site, port)),
+            (None, None) => None,
+            _ => return Err("--site and --to-port go together".into()),
+        };
+        let (address, default_timeout) = match task {
+            // Flash Player waits for port 843 no longer.
+            Task::Probe(server) => (Address::At(server), 3),
+            _ => (Address::Everywhere(POLICY_PORT), 5),
         };
         if options.listen.is_empty() {
-            options.listen.push(Address::Everywhere(POLICY_PORT));
+            options.listen.push(address);
         }
-        options.timeout = timeout.unwrap_or(match options.task {
-            Task::Probe(_) => PROBE_TIMEOUT,
-            _ => DEFAULT_TIMEOUT,
-        });
+        options.timeout = Duration::from_secs(timeout.unwrap_or(default_timeout).into());
         options.backlog = match (backlog, listenq) {
             (Some(given), _) => given,
-            (_, Some(given)) if options.task == Task::Serve => ranged("LISTENQ", &given, 65535)?,
+            (_, Some(given)) if task == Task::Serve => ranged("LISTENQ", &given, 65535)?,
             _ => 4096,
         };
         Ok(options)
@@ -165,16 +164,33 @@ impl Options {
 
     /// The ports that players see the policy file come from; 0 is one that the system will choose.
     pub fn ports(&self) -> Vec<u16> {
-        match (self.public_port, self.task) {
-            (Some(port), _) => return vec![port],
-            (_, Task::Probe(server)) => return vec![server.port()],
-            _ => {}
-        }
         let port = |address: &Address| match address {
             Address::Everywhere(port) => *port,
             Address::At(address) => address.port(),
         };
-        self.listen.iter().map(port).collect()
+        let listened_on = || self.listen.iter().map(port).collect();
+        self.public_port.map_or_else(listened_on, |port| vec![port])
+    }
+}
+
+/// What to write instead of an operand.
+fn no_option(operand: &OsStr) -> String {
+    let plain = operand.to_string_lossy();
+    match address("", operand) {
+        Ok(_) => format!("{operand:?} is not an option: write --listen {plain}"),
+        Err(_) => format!("{operand:?} is not an option: write --policy {plain}"),
+    }
+}
+
+/// Whether an option has a meaning for a task. All those of a service have one for `--check`, which
+/// so tells whether it would start.
+fn goes_with(option: &str, task: Task) -> bool {
+    let question = ["--site", "--to-port"].contains(&option);
+    match option {
+        _ if task == Task::Check => true,
+        "-l" | "--listen" | "-b" | "--backlog" => task == Task::Serve,
+        "-p" | "--public-port" | "-t" | "--timeout" | "-v" | "--verbose" | "--probe" => true,
+        _ => question == matches!(task, Task::Probe(_)),
     }
 }
 
@@ -205,6 +221,13 @@ fn ranged(name: &str, value: &OsStr, highest: u16) -> Result<u16, String> {
 /// `PORT`, `IP`, `IP:PORT` or `[IP6]:PORT`. Literals only: no name is ever looked up.
 fn address(name: &str, value: &OsStr) -> Result<Address, String> {
     let text = value.to_str().unwrap_or_default();
+    // The port would be the last part of the address.
+    if let Some((ip, port)) = text.rsplit_once(':') {
+        if ip.parse::<Ipv6Addr>().is_ok() && number(port).is_some() {
+            let right = format!("[{ip}]:{port} or [{text}]");
+            return Err(format!("{name} {value:?}: write {right}"));
+        }
+    }
     let with_port = format!("{text}:{POLICY_PORT}");
     let bracketed = format!("[{text}]:{POLICY_PORT}");
     let forms = [text, &with_port, &bracketed];
@@ -215,6 +238,11 @@ fn address(name: &str, value: &OsStr) -> Result<Address, String> {
         (_, Some(address)) => Ok(Address::At(address)),
         _ => Err(format!("{name} {value:?}: must be {right}")),
     }
+}
+
+/// Whether `--check` is to read standard input.
+pub fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-") || path == Path::new("/dev/stdin")
 }
 
 /// The server to probe: `localhost` and a mere port mean 127.0.0.1.

@@ -1,32 +1,31 @@
 //! The policy file, read whole, checked, and kept as the answer that players get.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::check::{self, MAX_SIZE};
-use crate::log;
-use crate::options::Options;
+use crate::options::{self, Options};
+use crate::sys;
 
 /// The policy file, with a NUL after it.
 #[derive(Default)]
 pub struct Policy(Vec<u8>);
 
 impl Policy {
-    /// Reads the policy file that `options` name, and logs its warnings. An error is one line that
-    /// begins with the file's name.
-    pub fn read(options: &Options) -> Result<Policy, String> {
+    /// Reads the policy file that `options` name, and returns its warnings too. They, and an error,
+    /// are lines that begin with the file's name.
+    pub fn read(options: &Options) -> Result<(Policy, Vec<String>), String> {
         let mut file = read_file(&options.policy)?;
         let report = check::check(&file, &options.ports());
-        for finding in report.findings() {
-            let line = format!("{}:{finding}", options.policy.display());
-            match report.error {
-                Some(_) => return Err(line),
-                None => log::line(&line),
-            }
+        let line = |finding| format!("{}:{finding}", options.policy.display());
+        let mut lines: Vec<String> = report.findings().into_iter().map(line).collect();
+        if report.error.is_some() {
+            return Err(lines.swap_remove(0));
         }
         file.push(0);
-        Ok(Policy(file))
+        Ok((Policy(file), lines))
     }
 
     /// The policy file and, for a request that ended in NUL, a NUL.
@@ -36,21 +35,26 @@ impl Policy {
     }
 }
 
-/// The content of the file at `path`, at most [`MAX_SIZE`] bytes and one, which shows that there is
-/// too much; that of standard input for `-` and `/dev/stdin`. An error names the file.
+/// The content of the file at `path`, or of standard input for `-` and `/dev/stdin`: at most
+/// [`MAX_SIZE`] bytes and one, which shows that there is too much. An error names the file.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let error = |e| format!("{}: error: {e}", path.display());
+    let mut input: Box<dyn Read> = Box::new(io::stdin());
+    if !options::is_stdin(path) {
+        // A FIFO would wait for a writer; and only what is open can be no other file any more.
+        let mut open = OpenOptions::new();
+        let open = open.read(true).custom_flags(sys::O_NONBLOCK).open(path);
+        let file = open.map_err(|e| match e.kind() {
+            ErrorKind::NotFound => error(e) + "; --policy FILE names another",
+            _ => error(e),
+        })?;
+        if !file.metadata().map_err(error)?.is_file() {
+            return Err(format!("{}: error: not a regular file", path.display()));
+        }
+        input = Box::new(file);
+    }
     let mut content = Vec::new();
-    if path == Path::new("-") || path == Path::new("/dev/stdin") {
-        let mut input = io::stdin().take(MAX_SIZE as u64 + 1);
-        input.read_to_end(&mut content).map_err(error)?;
-        return Ok(content);
-    }
-    // Before it is opened: the opening of a FIFO would wait for a writer.
-    if !fs::metadata(path).map_err(error)?.is_file() {
-        return Err(format!("{}: error: not a regular file", path.display()));
-    }
-    let mut file = File::open(path).map_err(error)?.take(MAX_SIZE as u64 + 1);
-    file.read_to_end(&mut content).map_err(error)?;
+    let mut input = input.take(MAX_SIZE as u64 + 1);
+    input.read_to_end(&mut content).map_err(error)?;
     Ok(content)
 }

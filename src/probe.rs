@@ -1,11 +1,11 @@
 //! `--probe`: asks a running server as a player does, and judges what came back.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::check::{self, MAX_SIZE};
-use crate::connection::{Conversation, REQUEST};
+use crate::connection::REQUEST;
 use crate::xml::Fault;
 
 /// A slower answer is a warning.
@@ -74,13 +74,12 @@ fn placed(((line, column), text): &Fault) -> String {
 fn ask(address: SocketAddr, timeout: Duration) -> Result<Answer, String> {
     let start = Instant::now();
     let stream = TcpStream::connect_timeout(&address, timeout).map_err(|e| e.to_string())?;
-    let mut conversation = Conversation {
-        stream: &stream,
-        deadline: start + timeout,
-        patience: &mut |_| timeout,
-    };
+    let mut conversation = &stream;
+    let _ = stream.set_read_timeout(Some(timeout));
     let request = [REQUEST, b"\0"].concat();
-    conversation.write(&request).map_err(|e| e.to_string())?;
+    conversation
+        .write_all(&request)
+        .map_err(|e| e.to_string())?;
 
     let (mut bytes, mut pieces, mut time) = (Vec::new(), 0, Duration::ZERO);
     let mut buffer = [0; MAX_SIZE + 1];
@@ -94,7 +93,7 @@ fn ask(address: SocketAddr, timeout: Duration) -> Result<Answer, String> {
                 pieces += 1;
                 time = start.elapsed();
             }
-            Err(e) if e.kind() == ErrorKind::TimedOut => break (&late, "connection left open"),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => break (&late, "connection left open"),
             Err(_) => break ("reset without an answer", "reset instead of a clean end"),
         }
         if bytes.len() > buffer.len() {

@@ -1,16 +1,16 @@
-//! Accepting connections, the threads that serve them, and who gives way when there are too many.
+//! Accepting connections, the threads that wait for clients, and who gives way when there are too
+//! many.
 //!
-//! One thread at a time has the turn to accept on a listener. It answers at once the clients whose
-//! request has already arrived, or comes right away. Before it waits for one that keeps it waiting,
-//! it passes the turn on to another thread, which it starts if there is none. When it has served
-//! that client, it waits for a turn again, or ends if enough others do.
+//! Each listener has one thread that accepts. The kernel has held back most clients until their
+//! request was there, and that thread answers them at once. A client that keeps it waiting is handed
+//! over to another thread, an idle one or a new one, which waits for that client alone.
 
-use std::collections::BTreeMap;
-use std::io::{self, ErrorKind::ConnectionAborted, ErrorKind::WouldBlock};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::io::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{mpsc, Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,23 +21,22 @@ use crate::options::Options;
 use crate::policy::Policy;
 use crate::sys;
 
-/// How many threads may have the turn or wait for it, for each listener.
+/// How many threads stay when they have nothing to do.
 const SPARE_THREADS: usize = 16;
+
+/// How many connections may be handed over and not taken yet.
+const QUEUE: usize = 64;
 
 /// A thread needs less than 8 KB to serve; the rest is room for std and the C library. The usual
 /// 2 MB would not let 1000 threads fit into 32 bits of address.
 const STACK_SIZE: usize = 64 * 1024;
 
-/// Bytes that must be left when a thread is started, enough for a dozen of them.
-const MEMORY_RESERVE: usize = 1 << 20;
+/// Bytes that must be left when a policy file is read: more than the largest one takes meanwhile.
+const MEMORY_TO_RELOAD: usize = 1 << 20;
 
-/// The longest that a client may keep the turn waiting. The request of most comes right behind the
-/// connection, and an answer costs an eighth more CPU if the turn is passed on meanwhile.
-const GRACE: Duration = Duration::from_millis(4);
-
-/// How much of it each client adds that was served with the turn in hand. What one keeps the turn
-/// waiting is taken off again, so that slow clients hold up the others no longer than the rest earned.
-const GRACE_EARNED: Duration = Duration::from_micros(60);
+/// Bytes that must be left when a thread is started, which takes a tenth of a megabyte: the rest is
+/// for a policy file that is just being read.
+const MEMORY_TO_START: usize = 2 * MEMORY_TO_RELOAD;
 
 /// How long accepting pauses when something has run out and nobody can give way.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -45,30 +44,33 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long it pauses for one that gives way to be gone.
 const HANDOVER: Duration = Duration::from_millis(1);
 
-/// A shortage that was not seen for so long is over; the next one is reported again.
+/// What was not seen for so long is over, and the log says it again when it comes back.
 const EPISODE: Duration = Duration::from_secs(10);
 
 pub struct Server {
     pub options: Options,
     pub listeners: Vec<Arc<Listener>>,
-    max_threads: usize,
     started: Instant,
     stopping: AtomicBool,
+    failed: AtomicBool,
     state: Mutex<State>,
-    thread_ended: Condvar,
+    handed_over: Condvar,
 }
-
-/// A connection and what ends its waiting.
-type Waiting = (Arc<TcpStream>, Shutdown);
 
 #[derive(Default)]
 struct State {
     policy: Arc<Policy>,
-    /// The connections whose client keeps a thread waiting, by the order in which they came. One
-    /// that gave way is no longer here, though its thread may have yet to close it.
-    waiting: BTreeMap<u64, Waiting>,
+    /// The connections whose client is waited for, by the order in which they came, and what ends
+    /// the waiting. One that gave way is no longer here, though its thread may have yet to close it.
+    waiting: BTreeMap<u64, (Arc<TcpStream>, Shutdown)>,
+    /// Those that no thread has taken yet.
+    queue: VecDeque<Conversation>,
+    /// Threads that accept, threads that wait for clients, and those of the latter that have none.
+    accepting: usize,
     threads: usize,
+    idle: usize,
     last_shortage: Option<Instant>,
+    last_proxied: Option<Instant>,
     accepted: u64,
     /// How many connections ended with each outcome.
     ended: [u64; OUTCOMES.len()],
@@ -85,186 +87,211 @@ impl Server {
     ) -> Result<Arc<Server>, String> {
         let state = State {
             policy: Arc::new(policy),
+            accepting: listeners.len(),
             ..State::default()
         };
         let server = Arc::new(Server {
-            max_threads: options.max_connections + SPARE_THREADS * listeners.len(),
             options,
             listeners,
-            stopping: AtomicBool::new(false),
             started: Instant::now(),
+            stopping: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             state: Mutex::new(state),
-            thread_ended: Condvar::new(),
+            handed_over: Condvar::new(),
         });
         for listener in &server.listeners {
-            server
-                .start_thread(listener)
+            let (server, listener) = (server.clone(), listener.clone());
+            start_thread(move || server.accept(&listener))
                 .map_err(|e| format!("cannot start a thread: {e}"))?;
         }
         Ok(server)
     }
 
-    /// One thread: takes the turn to accept, again and again, until the server stops.
-    fn accept_and_serve<'a>(self: &'a Arc<Server>, mut listener: &'a Arc<Listener>) {
-        let mut turn = Some(lock(&listener.turn));
+    /// The thread of a listener: accepts, until the server stops.
+    fn accept(self: &Arc<Server>, listener: &Listener) {
         while !self.stopping() {
-            match listener.socket.accept() {
-                Ok((stream, peer)) => self.serve(Arc::new(stream), peer, listener, &mut turn),
-                // WouldBlock is the accept timeout of a shared socket.
-                Err(e) if matches!(e.kind(), ConnectionAborted | WouldBlock) => {}
-                Err(e) => {
-                    let fd = listener.socket.as_raw_fd();
-                    // Linux says that no descriptor is left before it sees whether anybody has come.
-                    if sys::is_ready(fd, sys::POLLIN, PAUSE) && !self.stopping() {
-                        let relieved = self.relieve("accept a connection", &e);
-                        thread::sleep(if relieved { HANDOVER } else { PAUSE });
-                    }
-                }
-            }
-            if turn.is_none() {
-                // A listener comes first that lost its last thread where none could be started.
-                if let Some(bereft) = self.listeners.iter().find(|l| l.join(1)) {
-                    listener = bereft;
-                } else if !listener.join(SPARE_THREADS) {
-                    break;
-                }
-                turn = Some(lock(&listener.turn));
+            match listener.accept() {
+                Ok((stream, peer)) => self.serve(stream, peer, listener),
+                Err(_) if self.stopping() => {}
+                Err(e) => self.pause(listener, &e),
             }
         }
-        drop(turn);
-        self.state().threads -= 1;
-        self.thread_ended.notify_all();
+        self.state().accepting -= 1;
     }
 
-    /// Passes the turn on, to a new thread if no other waits for it.
-    fn pass_on(self: &Arc<Server>, mut turn: MutexGuard<Duration>, listener: &Arc<Listener>) {
-        *turn = Duration::ZERO;
-        drop(turn);
-        // The last one leaves its place to the thread that it starts.
-        if !listener.leave() {
-            // If that fails, the next thread that has waited for a client takes the turn.
-            if let Err(e) = self.start_thread(listener) {
-                self.relieve("start a thread", &e);
-            }
+    /// Answers a client at once, or leaves it to another thread.
+    fn serve(self: &Arc<Server>, stream: TcpStream, peer: SocketAddr, listener: &Listener) {
+        let mut conversation = self.enter(stream, peer);
+        match conversation.proceed() {
+            Some(outcome) => self.leave(&conversation, outcome),
+            None => self.hand_over(conversation, listener),
         }
     }
 
-    /// Starts a thread that accepts on `listener`, unless there are as many as there may be. It is
-    /// counted as idle already.
-    fn start_thread(self: &Arc<Server>, listener: &Arc<Listener>) -> io::Result<()> {
-        {
-            let mut state = self.state();
-            // Then those whose connections gave way are about to come back.
-            if state.threads >= self.max_threads {
-                listener.idle.fetch_sub(1, SeqCst);
-                return Ok(());
-            }
-            state.threads += 1;
-        }
-        let (server, its_listener) = (self.clone(), listener.clone());
-        let work = move || server.accept_and_serve(&its_listener);
-        // Without a reserve some small allocation would fail later, and std would abort.
-        let started = sys::probe_memory(MEMORY_RESERVE)
-            .and_then(|()| thread::Builder::new().stack_size(STACK_SIZE).spawn(work));
-        if started.is_err() {
-            listener.idle.fetch_sub(1, SeqCst);
-            self.state().threads -= 1;
-        }
-        started.map(drop)
-    }
-
-    /// Serves one connection from accept to close. The turn is gone afterwards if the client had to
-    /// be waited for.
-    fn serve(
-        self: &Arc<Server>,
-        stream: Arc<TcpStream>,
-        peer: SocketAddr,
-        listener: &Arc<Listener>,
-        turn: &mut Option<MutexGuard<Duration>>,
-    ) {
-        let deadline = Instant::now() + self.options.timeout;
-        let (number, policy) = self.enter();
-        // Whole milliseconds, as poll waits: it may not last longer than was earned.
-        let earned = turn.as_ref().map_or(0, |turn| turn.subsec_millis());
-        let grace = Duration::from_millis(earned.into());
-        let mut in_grace: Option<Instant> = None;
-        let mut patience = |end| {
-            if in_grace.is_none() && !grace.is_zero() {
-                in_grace = Some(Instant::now());
-                return grace;
-            }
-            let waiting = (stream.clone(), end);
-            self.state().waiting.insert(number, waiting);
-            if let Some(turn) = turn.take() {
-                self.pass_on(turn, listener);
-            }
-            self.options.timeout
-        };
-        let conversation = Conversation {
-            stream: &stream,
-            deadline,
-            patience: &mut patience,
-        };
-        let outcome = conversation.hold(&policy);
-        if let Some(turn) = turn {
-            let spent = in_grace.map_or(Duration::ZERO, |since| since.elapsed());
-            **turn = (**turn + GRACE_EARNED).saturating_sub(spent).min(GRACE);
-        }
-        let waited = turn.is_none();
-        let outcome = self.leave(number, outcome, waited);
-        if self.options.verbose {
-            log::connection(peer, OUTCOMES[outcome as usize]);
-        }
-    }
-
-    /// Counts a connection in, and returns its number and what to answer. Where as many as there may
-    /// be wait already, the first of them gives way.
-    fn enter(&self) -> (u64, Arc<Policy>) {
+    /// Counts a connection in.
+    fn enter(&self, stream: TcpStream, peer: SocketAddr) -> Conversation {
         let mut state = self.state();
         state.accepted += 1;
-        let too_many = state.waiting.len() >= self.options.max_connections;
-        let oldest = if too_many { state.take_oldest() } else { None };
-        let entered = (state.accepted, state.policy.clone());
+        let (number, policy) = (state.accepted, state.policy.clone());
         drop(state);
-        give_way(oldest);
-        entered
+        Conversation::new(number, stream, peer, policy, self.options.timeout)
     }
 
     /// Counts how a connection ended, before the client can see the end.
-    fn leave(&self, number: u64, outcome: Outcome, waited: bool) -> Outcome {
+    fn leave(&self, conversation: &Conversation, outcome: Outcome) {
         let mut state = self.state();
-        let gave_way = waited && state.waiting.remove(&number).is_none();
-        let outcome = match gave_way && outcome != Outcome::Answered {
-            true => Outcome::Evicted,
-            false => outcome,
-        };
         state.ended[outcome as usize] += 1;
-        outcome
+        let refused = outcome == Outcome::Refused;
+        let proxied = refused && conversation.is_proxied() && begins(&mut state.last_proxied);
+        drop(state);
+        if proxied {
+            let line = "sends a PROXY protocol header, so it is refused: switch off send-proxy";
+            log::connection(conversation.peer, line);
+        }
+        if self.options.verbose {
+            let said = refused.then(|| format!(": {}", conversation.said()));
+            let line = OUTCOMES[outcome as usize].to_owned() + &said.unwrap_or_default();
+            log::connection(conversation.peer, &line);
+        }
     }
 
-    /// Something has run out: the connection that has waited longest gives way, and the log says
-    /// so once per episode. Returns whether there was one.
-    fn relieve(&self, what: &str, error: &io::Error) -> bool {
-        let now = Instant::now();
+    /// Hands a client that has to be waited for over to a thread. Where as many as there may be wait
+    /// already, or no thread can be started, the one that has waited longest gives way.
+    fn hand_over(self: &Arc<Server>, conversation: Conversation, listener: &Listener) {
         let mut state = self.state();
-        let last = state.last_shortage.replace(now);
-        let oldest = state.take_oldest();
+        while state.queue.len() >= QUEUE {
+            // Those that gave way are about to take it.
+            state.give_way();
+            drop(state);
+            thread::sleep(HANDOVER);
+            state = self.state();
+        }
+        if state.waiting.len() >= self.options.max_connections {
+            state.give_way();
+        }
+        state.register(&conversation);
+        state.queue.push_back(conversation);
+        self.handed_over.notify_one();
+        if state.idle >= state.queue.len() || state.threads >= self.options.max_connections {
+            return;
+        }
+        state.threads += 1;
         drop(state);
-        if last.map_or(true, |last| now.duration_since(last) > EPISODE) {
+        let server = self.clone();
+        if let Err(e) = start_thread(move || server.wait_for_clients()) {
+            state = self.state();
+            state.threads -= 1;
+            self.report(&mut state, "start a thread", &e);
+            if state.threads > 0 {
+                state.give_way();
+                return;
+            }
+            // Then this one waits itself, and nobody gives way before somebody comes.
+            while let Some(conversation) = state.queue.pop_front() {
+                drop(state);
+                self.finish(conversation, Some(listener));
+                state = self.state();
+            }
+        }
+    }
+
+    /// A thread that waits for clients: for one after another, until enough threads have none.
+    fn wait_for_clients(&self) {
+        let mut state = self.state();
+        loop {
+            if let Some(conversation) = state.queue.pop_front() {
+                drop(state);
+                self.finish(conversation, None);
+                state = self.state();
+            } else if state.idle < SPARE_THREADS {
+                state.idle += 1;
+                let handed_over = self.handed_over.wait(state);
+                state = handed_over.unwrap_or_else(PoisonError::into_inner);
+                state.idle -= 1;
+            } else {
+                break;
+            }
+        }
+        state.threads -= 1;
+    }
+
+    /// Waits for the client of a registered conversation until that has ended, or until somebody is
+    /// queued at `listener`.
+    fn finish(&self, mut conversation: Conversation, listener: Option<&Listener>) {
+        let outcome = loop {
+            if let Some(outcome) = conversation.proceed() {
+                break outcome;
+            }
+            if conversation.ending() == Shutdown::Both {
+                self.state().register(&conversation);
+            }
+            // Of a listener that was stopped poll would say that somebody is queued.
+            let listener = listener.filter(|_| !self.stopping());
+            if conversation.wait(listener.map(|listener| listener.socket.as_raw_fd())) {
+                self.state().waiting.remove(&conversation.number);
+                break conversation.cut(Outcome::Evicted);
+            }
+        };
+        let gave_way = self.state().waiting.remove(&conversation.number).is_none();
+        let evicted = gave_way && outcome != Outcome::Answered;
+        self.leave(
+            &conversation,
+            if evicted { Outcome::Evicted } else { outcome },
+        );
+    }
+
+    /// Nobody could be accepted: somebody gives way if that helps and if anybody is queued. The
+    /// server stops if the listener is none any more.
+    fn pause(&self, listener: &Listener, error: &io::Error) {
+        if !sys::is_listening(&listener.socket) {
+            log::line(&format!(
+                "no longer listening on {}: {error}",
+                listener.address
+            ));
+            self.failed.store(true, SeqCst);
+            sys::ask_to_stop();
+            return thread::sleep(PAUSE);
+        }
+        // Linux says that no descriptor is left before it sees whether anybody has come.
+        let queue = (listener.socket.as_raw_fd(), sys::POLLIN);
+        if sys::ready([queue], PAUSE) == [false] || self.stopping() {
+            return;
+        }
+        // Or another holder of the socket was faster.
+        let mut soon = error.kind() == io::ErrorKind::WouldBlock;
+        if !soon {
+            let mut state = self.state();
+            self.report(&mut state, "accept a connection", error);
+            soon = sys::is_shortage(error) && state.give_way();
+        }
+        thread::sleep(if soon { HANDOVER } else { PAUSE });
+    }
+
+    /// Says what cannot be done, once per episode.
+    fn report(&self, state: &mut State, what: &str, error: &io::Error) {
+        if begins(&mut state.last_shortage) {
             log::line(&format!(
                 "cannot {what}: {error}; the longest waiting give way"
             ));
         }
-        give_way(oldest)
     }
 
-    /// Answers with `policy` from the next connection on.
-    pub fn reload(&self, policy: Policy) {
-        let mut state = self.state();
-        state.policy = Arc::new(policy);
-        state.reloads += 1;
-        drop(state);
-        log::line(&format!("{}: in service", self.options.policy.display()));
+    /// Reads the policy file again, and answers with it from the next connection on. One that will
+    /// not do is refused.
+    pub fn reload(&self) {
+        let file = self.options.policy.display();
+        let memory = sys::probe_memory(MEMORY_TO_RELOAD);
+        let read = memory.map_err(|e| format!("{file}: error: {e}"));
+        match read.and_then(|()| Policy::read(&self.options)) {
+            Ok((policy, warnings)) => {
+                warnings.iter().for_each(|warning| log::line(warning));
+                let mut state = self.state();
+                state.policy = Arc::new(policy);
+                state.reloads += 1;
+                log::line(&format!("{file}: in service"));
+            }
+            Err(e) => log::line(&format!("{e}; the last good policy stays in service")),
+        }
     }
 
     /// The counters since the start, in one line.
@@ -274,20 +301,41 @@ impl Server {
         for (name, count) in OUTCOMES.iter().zip(state.ended) {
             line += &format!("{name}={count} ");
         }
-        let open = state.accepted - state.ended.iter().sum::<u64>();
         let uptime = self.started.elapsed().as_secs();
-        line + &format!("open={} reloads={} uptime={}", open, state.reloads, uptime)
+        line + &format!(
+            "open={} reloads={} uptime={}",
+            state.open(),
+            state.reloads,
+            uptime
+        )
     }
 
-    /// Accepts no more, and returns when what is under way has come to its end or its deadline.
-    pub fn stop(&self) {
+    /// Serves one connection that somebody else has accepted.
+    pub fn serve_one(&self, stream: TcpStream, peer: SocketAddr) {
+        let conversation = self.enter(stream, peer);
+        self.state().register(&conversation);
+        self.finish(conversation, None);
+    }
+
+    /// Accepts those that are queued already and no more, and returns when what is under way has come
+    /// to its end or its deadline: false if the server stops for want of a listener.
+    pub fn stop(self: &Arc<Server>) -> bool {
         self.stopping.store(true, SeqCst);
-        self.listeners.iter().for_each(|listener| listener.stop());
-        let busy = |state: &mut State| state.threads > 0;
-        let longest = self.options.timeout + PAUSE;
-        let _ = self
-            .thread_ended
-            .wait_timeout_while(self.state(), longest, busy);
+        for listener in self.listeners.iter().filter(|listener| !listener.shared) {
+            let _ = listener.socket.set_nonblocking(true);
+            let queued = || listener.socket.accept().ok();
+            // More than the backlog have come since.
+            for (stream, peer) in std::iter::from_fn(queued).take(self.options.backlog.into()) {
+                self.serve(stream, peer, listener);
+            }
+            sys::stop_listening(&listener.socket);
+        }
+        let deadline = Instant::now() + self.options.timeout + PAUSE;
+        let busy = |state: MutexGuard<State>| state.accepting > 0 || state.open() > 0;
+        while busy(self.state()) && Instant::now() < deadline {
+            thread::sleep(HANDOVER);
+        }
+        !self.failed.load(SeqCst)
     }
 
     fn stopping(&self) -> bool {
@@ -295,26 +343,49 @@ impl Server {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        // That a thread panicked with it, which ends a release build anyway, is no reason to panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Locks a mutex. That a thread panicked with it, which ends a release build anyway, is no reason to
-/// panic here.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl State {
-    fn take_oldest(&mut self) -> Option<Waiting> {
-        let oldest = *self.waiting.keys().next()?;
-        self.waiting.remove(&oldest)
+    /// Counts a connection among those whose client is waited for.
+    fn register(&mut self, conversation: &Conversation) {
+        let waiting = (conversation.stream.clone(), conversation.ending());
+        self.waiting.insert(conversation.number, waiting);
+    }
+
+    /// Ends the waiting of the connection that has waited longest, if there is one.
+    fn give_way(&mut self) -> bool {
+        let oldest = self.waiting.keys().next().copied();
+        let waiting = oldest.and_then(|oldest| self.waiting.remove(&oldest));
+        waiting.map_or(false, |(stream, ending)| stream.shutdown(ending).is_ok())
+    }
+
+    fn open(&self) -> u64 {
+        self.accepted - self.ended.iter().sum::<u64>()
     }
 }
 
-/// Ends the waiting of a connection, if there is one. What has arrived can still be read after the
-/// end of reading is declared, so a request that is already here is answered all the same (Linux,
-/// `tcp_recvmsg`).
-fn give_way(waiting: Option<Waiting>) -> bool {
-    waiting.map_or(false, |(stream, end)| stream.shutdown(end).is_ok())
+/// Starts a thread and returns when it runs: one at a time, for each needs memory that was free just
+/// before, and std would abort without.
+fn start_thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock();
+    sys::probe_memory(MEMORY_TO_START)?;
+    let (starting, running) = mpsc::channel::<()>();
+    let run = move || {
+        drop(starting);
+        work();
+    };
+    thread::Builder::new().stack_size(STACK_SIZE).spawn(run)?;
+    let _ = running.recv();
+    Ok(())
+}
+
+/// Whether an episode begins of something that was last seen then.
+fn begins(last: &mut Option<Instant>) -> bool {
+    let now = Instant::now();
+    let before = last.replace(now);
+    before.map_or(true, |before| now.duration_since(before) > EPISODE)
 }

@@ -1,10 +1,12 @@
 //! The C calls that std lacks, each behind a safe function. No other file may say `unsafe`.
 
+use std::fs;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::raw::{c_int, c_short, c_ulong};
 use std::os::unix::io::{AsRawFd, RawFd};
 use std::ptr;
+use std::thread;
 use std::time::Duration;
 
 /// Signal numbers of Linux; those that differ on MIPS come from its `asm/signal.h`.
@@ -13,14 +15,29 @@ pub const SIGINT: c_int = 2;
 pub const SIGTERM: c_int = 15;
 pub const SIGUSR1: c_int = if MIPS { 16 } else { 10 };
 pub const SIGXFSZ: c_int = if MIPS { 31 } else { 25 };
+pub const SIGTTOU: c_int = if MIPS { 27 } else { 22 };
 const SIG_BLOCK: c_int = if MIPS { 1 } else { 0 };
+const SIG_UNBLOCK: c_int = if MIPS { 2 } else { 1 };
 const RLIMIT_NOFILE: c_int = if MIPS { 5 } else { 7 };
 const SOL_SOCKET: c_int = if MIPS { 0xffff } else { 1 };
 const SO_ACCEPTCONN: c_int = if MIPS { 0x1009 } else { 30 };
+const IPPROTO_TCP: c_int = 6;
+const TCP_DEFER_ACCEPT: c_int = 9;
 const MSG_DONTWAIT: c_int = 0x40;
+const MSG_MORE: c_int = 0x8000;
+const ENOMEM: c_int = 12;
+const ENFILE: c_int = 23;
+const EMFILE: c_int = 24;
+const ENOBUFS: c_int = if MIPS { 132 } else { 105 };
 const READ_WRITE: c_int = 3;
 const PRIVATE_ANONYMOUS: c_int = if MIPS { 0x802 } else { 0x22 };
 const SHUT_RD: c_int = 0;
+const SO_TYPE: c_int = if MIPS { 0x1008 } else { 3 };
+const SOCK_STREAM: c_int = if MIPS { 2 } else { 1 };
+const PR_SET_NO_NEW_PRIVS: c_int = 38;
+const PR_GET_NO_NEW_PRIVS: c_int = 39;
+/// To open a file without waiting, for `OpenOptionsExt::custom_flags`.
+pub const O_NONBLOCK: c_int = if MIPS { 0x80 } else { 0x800 };
 const MIPS: bool = cfg!(any(
     target_arch = "mips",
     target_arch = "mips32r6",
@@ -28,9 +45,12 @@ const MIPS: bool = cfg!(any(
     target_arch = "mips64r6",
 ));
 
-/// What [`is_ready`] waits for: something to read, or room to write.
+/// What [`ready`] waits for: something to read, or room to write.
 pub const POLLIN: c_short = 1;
 pub const POLLOUT: c_short = 4;
+
+/// In the place of a descriptor that is not to be waited for, see poll(2).
+pub const NO_DESCRIPTOR: RawFd = -1;
 
 /// As large as the `sigset_t` of glibc and musl (1024 bits); only the C library looks inside.
 #[repr(C)]
@@ -48,8 +68,11 @@ struct RLimit {
 
 // Those of glibc that end in 64 take 64 bits on each machine; those of musl do without the name.
 extern "C" {
+    fn close(fd: c_int) -> c_int;
+    fn prctl(option: c_int, ...) -> c_int;
     fn listen(fd: c_int, backlog: c_int) -> c_int;
     fn shutdown(fd: c_int, how: c_int) -> c_int;
+    fn setsockopt(fd: c_int, level: c_int, name: c_int, at: *const c_int, size: u32) -> c_int;
     fn getsockopt(fd: c_int, level: c_int, name: c_int, at: *mut c_int, size: *mut u32) -> c_int;
     fn recv(fd: c_int, buffer: *mut u8, size: usize, flags: c_int) -> isize;
     fn send(fd: c_int, bytes: *const u8, size: usize, flags: c_int) -> isize;
@@ -66,6 +89,7 @@ extern "C" {
     fn sigaddset(set: *mut SignalSet, signal: c_int) -> c_int;
     fn pthread_sigmask(how: c_int, set: *const SignalSet, old: *mut SignalSet) -> c_int;
     fn sigwait(set: *const SignalSet, signal: *mut c_int) -> c_int;
+    fn kill(process: c_int, signal: c_int) -> c_int;
     fn setgroups(count: usize, groups: *const u32) -> c_int;
     fn getgroups(count: c_int, groups: *mut u32) -> c_int;
     fn setgid(group: u32) -> c_int;
@@ -102,12 +126,37 @@ pub fn stop_listening(listener: &TcpListener) {
     unsafe { shutdown(listener.as_raw_fd(), SHUT_RD) };
 }
 
+/// Has accept return a connection when its first bytes are there, or about a second after it was
+/// made (TCP_DEFER_ACCEPT in tcp(7)). Where that is not to be had, connections come at once.
+pub fn defer_accept(listener: &TcpListener) {
+    let (fd, seconds) = (listener.as_raw_fd(), 1);
+    // SAFETY: `seconds` has the four bytes that the size promises, and outlives the call.
+    unsafe { setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, 4) };
+}
+
 /// Whether `socket` is one that accepts connections.
-pub fn is_listening(socket: &TcpStream) -> bool {
+pub fn is_listening(socket: &impl AsRawFd) -> bool {
+    option(socket, SO_ACCEPTCONN) == Some(1)
+}
+
+/// Whether `socket` is a stream, which TCP is and UDP is not.
+pub fn is_stream(socket: &TcpStream) -> bool {
+    option(socket, SO_TYPE) == Some(SOCK_STREAM)
+}
+
+fn option(socket: &impl AsRawFd, name: c_int) -> Option<c_int> {
     let (fd, mut value, mut size) = (socket.as_raw_fd(), 0, 4);
     // SAFETY: `value` has the four bytes that `size` promises, and both outlive the call.
-    let returned = unsafe { getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &mut value, &mut size) };
-    returned == 0 && value != 0
+    let returned = unsafe { getsockopt(fd, SOL_SOCKET, name, &mut value, &mut size) };
+    (returned == 0).then_some(value)
+}
+
+/// Whether descriptors or memory have run out.
+pub fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [ENOMEM, ENFILE, EMFILE, ENOBUFS];
+    error
+        .raw_os_error()
+        .map_or(false, |n| shortages.contains(&n))
 }
 
 /// Reads what has arrived; 0 is the end. Where nothing has, the error is of kind `WouldBlock`: std
@@ -120,22 +169,27 @@ pub fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Writes as much as there is room for, and returns how much that was. Where there is none, the
-/// error is of kind `WouldBlock`; this never waits either. No signal comes of a broken connection:
-/// std ignores SIGPIPE.
+/// error is of kind `WouldBlock`; this never waits either. The end of the stream is to follow at
+/// once, and leaves in the same segment (MSG_MORE in send(2)). No signal comes of a broken
+/// connection: std ignores SIGPIPE.
 pub fn transmit(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     let (fd, start) = (stream.as_raw_fd(), bytes.as_ptr());
     // SAFETY: `start` has the length given, and both borrows outlive the call.
-    length(unsafe { send(fd, start, bytes.len(), MSG_DONTWAIT) })
+    length(unsafe { send(fd, start, bytes.len(), MSG_DONTWAIT | MSG_MORE) })
 }
 
-/// Waits until `fd` is ready for `events`, at most for `timeout`, and returns whether it is. An end
-/// or an error makes it ready too; room for a write is room for 4096 bytes at least.
-pub fn is_ready(fd: RawFd, events: c_short, timeout: Duration) -> bool {
-    let mut entry = PollFd(fd, events, 0);
+/// Waits until one of the descriptors is ready for its events, at most for `timeout`, and returns
+/// which are. An end or an error makes one ready too; room for a write is room for 4096 bytes at
+/// least. Where the kernel will not even wait, it pauses.
+pub fn ready<const N: usize>(fds: [(RawFd, c_short); N], timeout: Duration) -> [bool; N] {
+    let mut entries = fds.map(|(fd, events)| PollFd(fd, events, 0));
     // Rounded up, so that it is over when poll says so.
-    let milliseconds = (timeout + Duration::from_nanos(999_999)).as_millis();
-    // SAFETY: `entry` is the one element that the count promises, and outlives the call.
-    unsafe { poll(&mut entry, 1, milliseconds as c_int) == 1 }
+    let milliseconds = (timeout + Duration::from_nanos(999_999)).as_millis() as c_int;
+    // SAFETY: `entries` has as many elements as the count promises, and outlives the call.
+    if unsafe { poll(entries.as_mut_ptr(), N as c_ulong, milliseconds) } < 0 {
+        thread::sleep(timeout.min(Duration::from_millis(50)));
+    }
+    entries.map(|entry| entry.2 != 0)
 }
 
 /// Raises the soft limit of open descriptors to `wanted`, or to the hard limit where that is less.
@@ -185,6 +239,12 @@ pub fn block(signals: &[c_int]) -> SignalSet {
     set
 }
 
+/// Lets the signals of a set that [`block`] returned do what they did before.
+pub fn unblock(set: &SignalSet) {
+    // SAFETY: `set` was initialised by `block`; a null pointer is accepted for the old set.
+    unsafe { pthread_sigmask(SIG_UNBLOCK, set, ptr::null_mut()) };
+}
+
 /// Waits, without limit, for a signal of a set that [`block`] returned.
 pub fn wait_for(set: &SignalSet) -> c_int {
     let mut signal = 0;
@@ -193,18 +253,43 @@ pub fn wait_for(set: &SignalSet) -> c_int {
     signal
 }
 
-/// Becomes `user` and `group` for good, without supplementary groups, and makes sure of it.
+/// Sends SIGTERM to this program.
+pub fn ask_to_stop() {
+    // SAFETY: takes numbers only.
+    unsafe { kill(std::process::id() as c_int, SIGTERM) };
+}
+
+/// Closes every descriptor but the standard ones: what whoever started the program has left open.
+pub fn close_inherited() {
+    let entries = fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let numbers: Vec<c_int> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in numbers.into_iter().filter(|fd| *fd > 2) {
+        // SAFETY: nothing here has opened a descriptor yet that it still needs.
+        unsafe { close(fd) };
+    }
+}
+
+/// Becomes `user` and `group` for good, without supplementary groups and without a way to gain
+/// privileges by starting a program, and makes sure of it.
 pub fn become_user(user: u32, group: u32) -> io::Result<()> {
+    let (on, off): (c_ulong, c_ulong) = (1, 0);
     // SAFETY: these calls take numbers; with a count of 0 the pointers are not followed.
     unsafe {
         done(setgroups(0, ptr::null()))?;
         done(setgid(group))?;
         done(setuid(user))?;
+        done(prctl(PR_SET_NO_NEW_PRIVS, on, off, off, off))?;
         let taken = getuid() == user
             && geteuid() == user
             && getgid() == group
             && getegid() == group
-            && getgroups(0, ptr::null_mut()) == 0;
+            && getgroups(0, ptr::null_mut()) == 0
+            && prctl(PR_GET_NO_NEW_PRIVS, off, off, off, off) == 1;
         if !taken || setuid(0) == 0 {
             return Err(io::Error::new(io::ErrorKind::Other, "it did not take"));
         }

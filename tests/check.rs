@@ -14,6 +14,8 @@ mod log;
 mod options;
 #[path = "../src/policy.rs"]
 mod policy;
+#[path = "../src/privileges.rs"]
+mod privileges;
 #[path = "../src/sys.rs"]
 mod sys;
 #[path = "../src/xml.rs"]
