@@ -1,12 +1,7 @@
 //! The policy file, read whole, checked, and kept as the answer that players get.
 
-<<<<<<< HEAD
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read};
-=======
-use std::fs::OpenOptions;
 use std::io::{self, Read};
->>>>>>> 288a405083f3de69de2e4286d26148a8562eb2aa
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::io::AsFd;
 use std::path::Path;
