@@ -1,13 +1,13 @@
 //! What the program says: one line an event, on standard error or in the system log.
 
 use std::io::{self, Write};
+use std::mem;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::io::{AsFd, AsRawFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use std::{mem, thread};
 
 use crate::sys;
 

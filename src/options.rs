@@ -247,14 +247,12 @@ pub fn is_stdin(path: &Path) -> bool {
 
 /// The server to probe: `localhost` and a mere port mean 127.0.0.1.
 fn peer(name: &str, value: &OsStr) -> Result<SocketAddr, String> {
-    let port = value
-        .to_str()
-        .and_then(|text| text.strip_prefix("localhost"));
-    let literal = match port {
-        Some(port) if port.is_empty() || port.starts_with(':') => format!("127.0.0.1{port}").into(),
-        _ => value.to_owned(),
+    let text = value.to_string_lossy();
+    let literal = match text.strip_prefix("localhost") {
+        Some(port) if port.is_empty() || port.starts_with(':') => format!("127.0.0.1{port}"),
+        _ => text.into_owned(),
     };
-    match address(name, &literal)? {
+    match address(name, OsStr::new(&literal))? {
         Address::Everywhere(port) => Ok((Ipv4Addr::LOCALHOST, port).into()),
         Address::At(address) => Ok(address),
     }
