@@ -134,6 +134,8 @@ fn adopt_stdin() -> io::Result<(Sockets, SocketAddr)> {
         return Err(io::Error::new(ErrorKind::InvalidInput, "UDP"));
     }
     if sys::is_listening(&socket) {
+        // For accept too, see SO_RCVTIMEO in socket(7): another program may be faster.
+        socket.set_read_timeout(Some(ACCEPT_TIMEOUT))?;
         let listener = Listener::new(TcpListener::from(OwnedFd::from(socket)), true)?;
         Ok((Sockets::Listeners(vec![listener]), address))
     } else {

@@ -30,22 +30,27 @@ use sys::{SignalSet, SIGHUP, SIGINT, SIGTERM, SIGTTOU, SIGUSR1, SIGXFSZ};
 
 const VERSION: &str = concat!("flash-policy-serv ", env!("CARGO_PKG_VERSION"));
 
-/// Descriptors beside one for each connection: the standard ones, listeners, those about to close.
-const SPARE_DESCRIPTORS: u32 = 128;
+/// Descriptors beside those of connections and listeners: the standard ones, those about to close.
+const SPARE_DESCRIPTORS: usize = 128;
 
 fn main() {
     // First, so that none ends the program before it can do what they ask. SIGTTOU would stop it when
     // it writes to a terminal from the background, SIGXFSZ end it when a log has reached the limit of
     // a file's size: then lines are lost, and that is all.
     let signals = sys::block(&[SIGHUP, SIGUSR1, SIGTERM, SIGINT, SIGTTOU, SIGXFSZ]);
-    sys::close_inherited();
-    let _ = log::open(false);
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let probing = arguments
         .iter()
         .any(|a| a.as_bytes().starts_with(b"--probe"));
-    let status = match Options::parse(arguments, std::env::var_os("LISTENQ")) {
-        Ok(options) => run(options, signals).unwrap_or_else(|e| {
+    let options = Options::parse(arguments, std::env::var_os("LISTENQ"));
+    let serving = |options: &Options| matches!(options.task, Task::Serve | Task::ServeStdin);
+    match &options {
+        Ok(options) if serving(options) => sys::close_inherited(),
+        _ => sys::unblock(&signals),
+    }
+    let _ = log::open(false);
+    let status = match options.map(|options| run(options, signals)) {
+        Ok(done) => done.unwrap_or_else(|e| {
             log::line(&e);
             1
         }),
@@ -63,9 +68,6 @@ fn main() {
 /// Does what was asked and returns the exit status. An error is one line that says what could not
 /// be done and why.
 fn run(options: Options, signals: SignalSet) -> Result<i32, String> {
-    if !matches!(options.task, Task::Serve | Task::ServeStdin) {
-        sys::unblock(&signals);
-    }
     match options.task {
         Task::Help => Ok(print(&options::help())),
         Task::Version => Ok(print(&[VERSION.into()])),
@@ -100,7 +102,9 @@ fn check(options: &Options) -> Result<i32, String> {
 }
 
 fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
-    sys::raise_descriptor_limit(options.max_connections as u32 + SPARE_DESCRIPTORS);
+    // A port alone may take two listeners.
+    let descriptors = options.max_connections + 2 * options.listen.len() + SPARE_DESCRIPTORS;
+    sys::raise_descriptor_limit(descriptors as u64);
     if options.syslog {
         log::open(true).map_err(|e| format!("--syslog: no system log at /dev/log: {e}"))?;
     }

@@ -178,8 +178,13 @@ impl Server {
                 state.give_way();
                 return;
             }
-            // Then this one waits itself, and nobody gives way before somebody comes.
+            // Then this one waits itself, and nobody gives way before somebody comes, or the server
+            // stops: one after another they could take long.
             while let Some(conversation) = state.queue.pop_front() {
+                if self.stopping() {
+                    state.waiting.remove(&conversation.number);
+                    let _ = conversation.stream.shutdown(conversation.ending());
+                }
                 drop(state);
                 self.finish(conversation, Some(listener));
                 state = self.state();
@@ -217,9 +222,10 @@ impl Server {
             if conversation.ending() == Shutdown::Both {
                 self.state().register(&conversation);
             }
-            // Of a listener that was stopped poll would say that somebody is queued.
+            // Of a listener that was stopped poll says that somebody is queued.
             let listener = listener.filter(|_| !self.stopping());
-            if conversation.wait(listener.map(|listener| listener.socket.as_raw_fd())) {
+            let queue = listener.map(|listener| listener.socket.as_raw_fd());
+            if conversation.wait(queue) && !self.stopping() {
                 self.state().waiting.remove(&conversation.number);
                 break conversation.cut(Outcome::Evicted);
             }

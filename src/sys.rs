@@ -210,12 +210,12 @@ pub fn ready<const N: usize>(fds: [(RawFd, c_short); N], timeout: Duration) -> [
 }
 
 /// Raises the soft limit of open descriptors to `wanted`, or to the hard limit where that is less.
-pub fn raise_descriptor_limit(wanted: u32) {
+pub fn raise_descriptor_limit(wanted: u64) {
     let mut limit = RLimit { soft: 0, hard: 0 };
     // SAFETY: `limit` has the layout of `struct rlimit` and outlives both calls.
     unsafe {
-        if getrlimit(RLIMIT_NOFILE, &mut limit) == 0 && limit.soft < wanted.into() {
-            limit.soft = u64::from(wanted).min(limit.hard);
+        if getrlimit(RLIMIT_NOFILE, &mut limit) == 0 && limit.soft < wanted {
+            limit.soft = wanted.min(limit.hard);
             setrlimit(RLIMIT_NOFILE, &limit);
         }
     }
@@ -294,7 +294,7 @@ pub fn ask_to_stop() {
 }
 
 /// Closes every descriptor but the standard ones, which whoever started the program left open. Comes
-/// before anything is opened here.
+/// before anything is opened here that stays open.
 pub fn close_inherited() {
     let entries = fs::read_dir("/proc/self/fd")
         .into_iter()

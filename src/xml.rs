@@ -127,37 +127,36 @@ impl<'a> Document<'a> {
 
     /// The DOCTYPE after its first word. What is declared in it does not count.
     fn doctype(&mut self, at: usize) -> Result<(), Fault> {
-        // Adobe's parser counts each < and >, wherever it stands.
-        if !self.skip_doctype(QUOTES) && !self.skip_doctype(&[]) {
-            return Err((at, "no end of this DOCTYPE: write >".into()));
+        let start = self.at;
+        let is_strict = self.skip_doctype(QUOTES) && is_doctype(self.text.get(at..self.at));
+        if !is_strict {
+            // Adobe's parser counts each < and >, wherever it stands.
+            self.at = start;
+            if !self.skip_doctype(&[]) {
+                return Err((at, "no end of this DOCTYPE: write >".into()));
+            }
         }
-        let doctype = self.text.get(at..self.at - 1).unwrap_or_default();
-        let outline = outline(doctype.split('[').next().unwrap_or_default());
-        let mut words = outline.splitn(3, ' ');
-        let named = words.next() == Some("<!DOCTYPE") && words.next().is_some();
-        let external = words.next().unwrap_or_default();
         if self.has_doctype || !self.events.is_empty() {
             self.mind(at, "a second or late DOCTYPE: remove it");
-        } else if !named || !["", "SYSTEM \"", "PUBLIC \" \""].contains(&external) {
+        } else if !is_strict {
             self.mind(at, "this DOCTYPE: remove it, no player needs one");
         }
         self.has_doctype = true;
         Ok(())
     }
 
-    /// Skips to where as many > as < have come; not at all where that is not in the text.
+    /// Skips to where as many > as < have come, and returns whether that is in the text.
     fn skip_doctype(&mut self, quotes: &[(&str, &str)]) -> bool {
-        let (start, mut depth) = (self.at, 1);
+        let mut depth = 1;
         while depth > 0 && !self.rest().is_empty() {
             self.run(|c| "<>\"'".contains(c));
             match quotes.iter().find(|(mark, _)| self.take(mark)) {
-                Some((_, end)) if self.until(end).is_err() => break,
+                Some((_, end)) if self.until(end).is_err() => return false,
                 Some(_) => {}
                 None if self.take(">") => depth -= 1,
                 None => depth += i32::from(self.skip(1) == "<"),
             }
         }
-        self.at = if depth == 0 { self.at } else { start };
         depth == 0
     }
 
@@ -230,7 +229,7 @@ impl<'a> Document<'a> {
                 let last = attributes.last().filter(|_| !apart).filter(ends_wrong);
                 let (at, name) = last.map_or((at, name), |a| (a.at, a.name));
                 let name = name.trim_end_matches('/');
-                if name.contains(|c: char| !c.is_alphanumeric() && !"-._:".contains(c)) {
+                if !is_name(name) {
                     return (at, "this is no attribute: remove it".into());
                 }
                 let right = "with one pair of straight quotation marks";
@@ -281,13 +280,10 @@ impl<'a> Document<'a> {
         self.minded.push((at, what.into()));
     }
 
-    /// Minds a name that is none, as near as that is without XML's tables of characters.
     fn mind_name(&mut self, at: usize, name: &str) {
-        let is_sign = |c: char| c.is_alphanumeric() || "-._:".contains(c);
-        let is_first = |c: char| is_sign(c) && !"-.0123456789".contains(c);
         if name.contains('=') {
             self.mind(at, "a name and an attribute in one: write a blank between");
-        } else if !name.starts_with(is_first) || !name.chars().all(is_sign) {
+        } else if !is_name(name) {
             self.mind(at, &format!("\"{}\" as a name: correct it", shown(name)));
         }
     }
@@ -331,9 +327,41 @@ impl<'a> Document<'a> {
 
 /// `text` with a single " for each value in quotation marks, and one blank for many.
 fn outline(text: &str) -> String {
-    let outside: Vec<&str> = text.split(['"', '\'']).step_by(2).collect();
-    let outside = outside.join("\"");
-    outside.split_whitespace().collect::<Vec<&str>>().join(" ")
+    let (mut outline, mut quote) = (String::new(), None);
+    for c in text.chars() {
+        match quote {
+            Some(open) if open == c => {
+                outline.push('"');
+                quote = None;
+            }
+            Some(_) => {}
+            None if c == '"' || c == '\'' => quote = Some(c),
+            None => outline.push(c),
+        }
+    }
+    outline.split_whitespace().collect::<Vec<&str>>().join(" ")
+}
+
+/// Is it a DOCTYPE as XML has it? What is declared in it does not count.
+fn is_doctype(text: Option<&str>) -> bool {
+    let outline = outline(text.unwrap_or_default());
+    let outline = outline
+        .split(['[', '>'])
+        .next()
+        .unwrap_or_default()
+        .trim_end();
+    let mut words = outline.splitn(3, ' ');
+    let is_right = words.next() == Some("<!DOCTYPE") && words.next().map_or(false, is_name);
+    let external = words.next().unwrap_or_default();
+    is_right && ["", "SYSTEM \"", "PUBLIC \" \""].contains(&external)
+}
+
+/// Is it a name, as near as that is without XML's tables of characters?
+fn is_name(name: &str) -> bool {
+    let mut signs = name.chars();
+    let first = signs.next().unwrap_or('-');
+    (first.is_alphabetic() || first == '_' || first == ':')
+        && signs.all(|c| c.is_alphanumeric() || "-._:".contains(c))
 }
 
 /// The character that `reference` stands for: what is between its `&` and its `;`.

@@ -446,6 +446,13 @@ fn what_strict_readers_mind() {
             "this declaration",
         ),
         (b"<?xml version='1.0 '?>", b"", "1:1", "this declaration"),
+        (b"<?xml version='1.0?>", b"", "1:1", "this declaration"),
+        (
+            b"<!DOCTYPE a SYSTEM \"x>\n<!-- \" -->",
+            b"",
+            "1:1",
+            "this DOCTYPE",
+        ),
         (b"<?a+b?>", b"", "1:3", "\"a+b\" as a name"),
         (
             b"<!DOCTYPE a SYSTEM\"http://x\">",
@@ -504,7 +511,7 @@ fn what_strict_readers_mind() {
     for before in [
         "<?xml version = '1.1' encoding='UTF-8' standalone='yes' ?>",
         "<!DOCTYPE a PUBLIC 'b' \"c\" [<!ENTITY d \"]>\"> <!-- ' --> <?e \" ?>] >",
-        "<!DOCTYPE a SYSTEM '<&>'>",
+        "<!DOCTYPE a SYSTEM '<&>[\"'>",
         "<?p?><?q <a> ?><!----><!-- <a> & - -->",
         "\u{feff}<?xml version='1.0'?>\r\n",
     ] {

@@ -99,7 +99,7 @@ fn log_gives_up_its_thread_for_the_clients() {
         .args(["-l", "127.0.0.1:0", "-v", "-f"]);
     let mut server = Server::spawn(command.arg(folder.join("policy.xml")));
     assert_eq!(server.count("task"), 2);
-    server.expect("refuses site-control");
+    server.expect("ignores a policy with site-control");
     server.expect("any site may use");
     server.stop();
     fs::remove_dir_all(&folder).unwrap();

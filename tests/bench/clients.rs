@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::{PATIENCE, REQUEST};
+use crate::servers;
 
 /// How many silent connections a flood keeps open: more than the server and its backlog hold, so
 /// that none ends but by the server, and fewer than descriptors are allowed.
@@ -32,6 +33,8 @@ pub struct Figures {
     pub median: f64,
     pub percentile99: f64,
     pub slowest: f64,
+    /// Microseconds of CPU that the clients took.
+    pub cpu: f64,
 }
 
 impl Figures {
@@ -60,19 +63,21 @@ impl Figures {
             median: at(0.5),
             percentile99: at(0.99),
             slowest: at(1.0),
+            cpu: servers::cpu("self"),
         }
     }
 
     fn print(&self) {
         println!(
-            "{} {} {} {} {} {} {}",
+            "{} {} {} {} {} {} {} {}",
             self.answered,
             self.reset,
             self.wrong,
             self.seconds,
             self.median,
             self.percentile99,
-            self.slowest
+            self.slowest,
+            self.cpu
         );
     }
 
@@ -89,6 +94,7 @@ impl Figures {
             median: f[4],
             percentile99: f[5],
             slowest: f[6],
+            cpu: f[7],
         }
     }
 }
@@ -100,12 +106,27 @@ enum End {
     Wrong,
 }
 
+impl End {
+    fn of(error: io::Error) -> End {
+        match error.kind() {
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => End::Reset,
+            _ => End::Wrong,
+        }
+    }
+}
+
 /// Does one task in the process that was started for it.
 pub fn run(task: &str, arguments: &[String]) {
     let address: SocketAddr = arguments[0].parse().unwrap();
     let number = |at: usize| arguments[at].parse::<u64>().unwrap();
     match task {
         "ask" => ask_for(
+            address,
+            number(1) as usize,
+            Duration::from_millis(number(2)),
+        )
+        .print(),
+        "ask-later" => ask_later(
             address,
             number(1) as usize,
             Duration::from_millis(number(2)),
@@ -148,6 +169,36 @@ fn ask_for(address: SocketAddr, clients: usize, time: Duration) -> Figures {
             .collect();
         Figures::of(ends, start.elapsed())
     })
+}
+
+/// So many connections at once in one thread. As on a network, the server sees each before its request
+/// comes: half of the others are made in between.
+fn ask_later(address: SocketAddr, connections: usize, time: Duration) -> Figures {
+    let half = connections / 2;
+    let start = Instant::now();
+    let (mut silent, mut asked) = (VecDeque::new(), VecDeque::new());
+    let mut ends = Vec::new();
+    let mut over = false;
+    while !over || !silent.is_empty() || !asked.is_empty() {
+        over = start.elapsed() >= time;
+        if !over {
+            silent.push_back((Instant::now(), TcpStream::connect(address).unwrap()));
+        }
+        if silent.len() > half || over {
+            asked.extend(silent.pop_front().map(|(since, mut stream)| {
+                let sent = stream.write_all(REQUEST);
+                (since, sent.and(Ok(stream)))
+            }));
+        }
+        if asked.len() > half || over {
+            let ended = asked.pop_front().map(|(since, stream): (Instant, _)| {
+                let end = stream.and_then(take_answer).unwrap_or_else(End::of);
+                (end, since.elapsed())
+            });
+            ends.extend(ended);
+        }
+    }
+    Figures::of(ends, start.elapsed())
 }
 
 /// Opens `count` connections one after another, `a_second` of them or, where that is 0, as many as
@@ -199,17 +250,15 @@ fn hold(address: SocketAddr, count: u64) {
 /// One player, from before its connect to after the end of the answer.
 fn ask(address: SocketAddr) -> (End, Duration) {
     let start = Instant::now();
-    let end = converse(address).unwrap_or_else(|e| match e.kind() {
-        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => End::Reset,
-        _ => End::Wrong,
+    let asked = TcpStream::connect(address).and_then(|mut stream| {
+        stream.write_all(REQUEST)?;
+        take_answer(stream)
     });
-    (end, start.elapsed())
+    (asked.unwrap_or_else(End::of), start.elapsed())
 }
 
-fn converse(address: SocketAddr) -> io::Result<End> {
-    let mut stream = TcpStream::connect(address)?;
+fn take_answer(mut stream: TcpStream) -> io::Result<End> {
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(REQUEST)?;
     let mut answer = [0; 4096];
     let mut length = 0;
     loop {

@@ -52,7 +52,9 @@ const QUICK: Extent = Extent {
 fn main() {
     let arguments: Vec<_> = env::args().skip(1).collect();
     match arguments.first().map_or("", String::as_str) {
-        "floor" => return servers::floor(),
+        "floor" => return servers::floor(false),
+        "floor-with-options" => return servers::floor(true),
+        "held" => return held_flood("flat out, held, no cookies"),
         "clients" => return clients::run(&arguments[1], &arguments[2..]),
         _ => {}
     }
@@ -102,47 +104,53 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 /// Servers take turns in each round, so that what else the machine does meets all of them.
 fn compare(peers: &[Peer], extent: &Extent) {
-    let counts = [1, 32, 256, 1000];
-    let mut results = vec![Vec::new(); counts.len() * peers.len()];
-    for _ in 0..extent.rounds {
-        for (count, results) in counts.iter().zip(results.chunks_mut(peers.len())) {
-            for (peer, results) in peers.iter().zip(results) {
+    // A ring of one would be no other than the first.
+    let first = [("ask", 1)];
+    let others = [32, 256, 1000].map(|count| [("ask", count), ("ask-later", count)]);
+    for (task, count) in first.into_iter().chain(others.concat()) {
+        let mut results = vec![Vec::new(); peers.len()];
+        for _ in 0..extent.rounds {
+            for (peer, results) in peers.iter().zip(&mut results) {
                 let before = peer.cpu();
-                let seen = figures(start_clients("ask", peer.address, &[*count, extent.time]));
-                let asked = seen.answered + seen.failed();
-                let cpu = (peer.cpu() - before) / asked as f64;
-                results.push((seen, cpu));
+                let seen = figures(start_clients(task, peer.address, &[count, extent.time]));
+                let asked = (seen.answered + seen.failed()) as f64;
+                results.push(((peer.cpu() - before) / asked, seen.cpu / asked, seen));
             }
         }
-    }
-    for (count, results) in counts.iter().zip(results.chunks(peers.len())) {
+        let moment = if task == "ask" {
+            "in the same breath"
+        } else {
+            "a moment later"
+        };
         println!(
-            "\n{} at once, without pause; medians of {} rounds",
-            count, extent.rounds
+            "\n{} at once, request {}; medians of {} rounds",
+            count, moment, extent.rounds
         );
         println!(
-            "{:<20}{:>9}{:>9}{:>10}{:>9}{:>9}{:>10}{:>9}{:>10}{:>10}",
-            "", "", "reset or", "answered", "median", "99 %", "slowest", "CPU", "x floor:", ""
+            "{:<20}{:>10}{:>9}{:>10}{:>9}{:>10}{:>10}{:>10}{:>10}{:>10}",
+            "", "", "reset or", "answers", "99 %", "server", "client", "server", "x floor:", "sum"
         );
         println!(
-            "{:<20}{:>9}{:>9}{:>10}{:>9}{:>9}{:>10}{:>9}{:>10}{:>10}",
-            "", "answered", "wrong", "a second", "ms", "ms", "ms", "us each", "a second", "CPU"
+            "{:<20}{:>10}{:>9}{:>10}{:>9}{:>10}{:>10}{:>10}{:>10}{:>10}",
+            "", "answered", "wrong", "a second", "ms", "us", "us", "x floor", "options", "x floor"
         );
-        let rate = |rounds: &[(Figures, f64)]| median(rounds.iter().map(|r| r.0.a_second()));
-        let cpu = |rounds: &[(Figures, f64)]| median(rounds.iter().map(|r| r.1));
-        for (peer, rounds) in peers.iter().zip(results) {
+        type Rounds = [(f64, f64, Figures)];
+        let server = |rounds: &Rounds| median(rounds.iter().map(|r| r.0));
+        let client = |rounds: &Rounds| median(rounds.iter().map(|r| r.1));
+        let sum = |rounds: &Rounds| median(rounds.iter().map(|r| r.0 + r.1));
+        for (peer, rounds) in peers.iter().zip(&results) {
             println!(
-                "{:<20}{:>9}{:>9}{:>10.0}{:>9.2}{:>9.2}{:>10.2}{:>9.1}{:>10.2}{:>10.2}",
+                "{:<20}{:>10}{:>9}{:>10.0}{:>9.2}{:>10.1}{:>10.1}{:>10.2}{:>10.2}{:>10.2}",
                 peer.name,
-                rounds.iter().map(|r| r.0.answered).sum::<u64>(),
-                rounds.iter().map(|r| r.0.failed()).sum::<u64>(),
-                rate(rounds),
-                median(rounds.iter().map(|r| r.0.median)),
-                median(rounds.iter().map(|r| r.0.percentile99)),
-                rounds.iter().map(|r| r.0.slowest).fold(f64::NAN, f64::max),
-                cpu(rounds),
-                rate(rounds) / rate(&results[0]),
-                cpu(rounds) / cpu(&results[0]),
+                rounds.iter().map(|r| r.2.answered).sum::<u64>(),
+                rounds.iter().map(|r| r.2.failed()).sum::<u64>(),
+                median(rounds.iter().map(|r| r.2.a_second())),
+                median(rounds.iter().map(|r| r.2.percentile99)),
+                server(rounds),
+                client(rounds),
+                server(rounds) / server(&results[0]),
+                server(rounds) / server(&results[1]),
+                sum(rounds) / sum(&results[0]),
             );
         }
     }
@@ -230,34 +238,62 @@ fn floods(extent: &Extent) {
         extent.flood
     );
     println!(
-        "{:<20}{:>10}{:>9}{:>9}{:>9}{:>9}{:>10}{:>12}{:>13}",
-        "", "opened", "players", "reset or", "median", "99 %", "slowest", "most", "most"
+        "{:<28}{:>10}{:>9}{:>9}{:>9}{:>10}{:>9}{:>12}",
+        "", "players", "reset or", "median", "99 %", "slowest", "most", "most"
     );
     println!(
-        "{:<20}{:>10}{:>9}{:>9}{:>9}{:>9}{:>10}{:>12}{:>13}",
-        "", "a second", "answered", "wrong", "ms", "ms", "ms", "threads", "resident KB"
+        "{:<28}{:>10}{:>9}{:>9}{:>9}{:>10}{:>9}{:>12}",
+        "", "answered", "wrong", "ms", "ms", "ms", "threads", "resident KB"
     );
     for (name, a_second) in [("4,000 a second", 4_000), ("flat out", 0)] {
         let server = servers::project(&[]);
-        let (seen, threads) = flood(&server, extent.flood, a_second);
-        println!(
-            "{:<20}{:>10.0}{:>9}{:>9}{:>9.2}{:>9.2}{:>10.2}{:>12}{:>13}",
-            name,
-            extent.flood as f64 / seen.seconds,
-            seen.answered,
-            seen.failed(),
-            seen.median,
-            seen.percentile99,
-            seen.slowest,
-            threads,
-            figure(server.pid(), "status", "VmHWM"),
-        );
+        let clients = start_clients("flood", server.address, &[extent.flood, a_second]);
+        show_flood(name, &server, clients);
+    }
+    held_flood("flat out, held");
+    let script =
+        "ip link set lo up && echo 0 >/proc/sys/net/ipv4/tcp_syncookies && exec \"$0\" held";
+    let myself = env::current_exe().unwrap();
+    let mut apart = Command::new("unshare");
+    let apart = apart.args(["-rn", "sh", "-c", script]).arg(myself).status();
+    if !apart.map_or(false, |status| status.success()) {
+        println!("without SYN cookies: not to be had here, it takes unshare -rn");
     }
 }
 
+/// The same with every idle connection held, half of them by each of two processes.
+fn held_flood(name: &str) {
+    let server = servers::project(&[]);
+    let half = FULL.flood / 2;
+    let mut holders = [(); 2].map(|()| start_clients("hold", server.address, &[half]));
+    show_flood(
+        name,
+        &server,
+        start_clients("ask", server.address, &[4, 6_000]),
+    );
+    for holder in &mut holders {
+        drop(holder.stdin.take());
+        common::wait_for(holder);
+    }
+}
+
+fn show_flood(name: &str, server: &Server, clients: Child) {
+    let (seen, threads) = flood(server, clients);
+    println!(
+        "{:<28}{:>10}{:>9}{:>9.2}{:>9.2}{:>10.2}{:>9}{:>12}",
+        name,
+        seen.answered,
+        seen.failed(),
+        seen.median,
+        seen.percentile99,
+        seen.slowest,
+        threads,
+        figure(server.pid(), "status", "VmHWM"),
+    );
+}
+
 /// Returns what the players have seen, and the most threads that the server had.
-fn flood(server: &Server, count: u64, a_second: u64) -> (Figures, u64) {
-    let mut clients = start_clients("flood", server.address, &[count, a_second]);
+fn flood(server: &Server, mut clients: Child) -> (Figures, u64) {
     let mut threads = 0;
     while clients.try_wait().unwrap().is_none() {
         threads = threads.max(figure(server.pid(), "status", "Threads"));
@@ -278,15 +314,16 @@ fn after_floods(extent: &Extent) {
     );
     println!(
         "{:<20}{:>9}{:>9}{:>17}{:>13}{:>12}{:>14}",
-        "", "answered", "wrong", "17 after ms", "descriptors", "resident KB", "anonymous KB"
+        "", "answered", "wrong", "19 after ms", "descriptors", "resident KB", "anonymous KB"
     );
     let server = servers::project(&[]);
     let fresh = server.count("fd");
     println!("{:<55}{:>13}", "before", fresh);
     for round in 1..=extent.flood_rounds {
-        let (seen, _) = flood(&server, extent.flood / 2, 0);
+        let clients = start_clients("flood", server.address, &[extent.flood / 2, 0]);
+        let (seen, _) = flood(&server, clients);
         let over = Instant::now();
-        common::wait_until("threads end", || server.count("task") <= 17);
+        common::wait_until("threads end", || server.count("task") <= 19);
         println!(
             "{:<20}{:>9}{:>9}{:>17}{:>13}{:>12}{:>14}",
             round,

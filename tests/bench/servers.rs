@@ -2,7 +2,7 @@
 //! kernel says about them.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
 use std::os::raw::c_int;
 use std::os::unix::io::AsRawFd;
@@ -68,18 +68,17 @@ pub fn clients() -> Command {
     command
 }
 
-/// All servers of the comparison; the floor is the first and the project's the second.
+/// All servers of the comparison: the floor, the floor with both options, the project's, others.
 pub fn all() -> Vec<Peer> {
     let myself = std::env::current_exe().unwrap();
-    let floor = Server::spawn(on_core(0, myself.to_str().unwrap()).arg("floor"));
-    let project = project(&[]);
+    let floor = |name| Server::spawn(on_core(0, myself.to_str().unwrap()).arg(name));
     let mut peers = vec![
-        Peer::of("floor", floor),
-        Peer::of("flash-policy-serv", project),
+        Peer::of("floor", floor("floor")),
+        Peer::of("floor with options", floor("floor-with-options")),
+        Peer::of("flash-policy-serv", project(&[])),
     ];
     if common::have("nginx") && fs::metadata(NGINX_MODULE).is_ok() {
-        peers.push(nginx("nginx ssl_preread", "ssl_preread on;"));
-        peers.push(nginx("nginx return", ""));
+        peers.push(nginx());
     } else {
         println!("nginx is left out: install Debian's nginx-light and libnginx-mod-stream");
     }
@@ -108,7 +107,7 @@ pub fn project(options: &[&str]) -> Server {
 }
 
 /// Debian's nginx with one worker, which answers with the shipped policy.
-fn nginx(name: &str, directive: &str) -> Peer {
+fn nginx() -> Peer {
     let address = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -119,12 +118,11 @@ fn nginx(name: &str, directive: &str) -> Peer {
         "load_module {};\n\
          daemon off; master_process off; worker_processes 1; pid {};\n\
          events {{ worker_connections 4096; }}\n\
-         stream {{ server {{ listen {} backlog={}; {} return '{}'; }} }}\n",
+         stream {{ server {{ listen {} backlog={}; ssl_preread on; return '{}'; }} }}\n",
         NGINX_MODULE,
         scratch.path("pid").display(),
         address,
         BACKLOG,
-        directive,
         policy
     );
     let file = scratch.file("nginx.conf", configuration);
@@ -139,7 +137,7 @@ fn nginx(name: &str, directive: &str) -> Peer {
     let process = Process::Nginx(Nginx(child, scratch));
     common::wait_until("nginx listens", || !listening_on(address.port()).is_empty());
     Peer {
-        name: name.to_owned(),
+        name: "nginx ssl_preread".to_owned(),
         address,
         pids,
         _process: process,
@@ -156,19 +154,19 @@ impl Peer {
         }
     }
 
-    /// CPU time used so far by all its threads and children that ended, user and system, in
-    /// microseconds; the kernel shows ticks of 10 ms.
     pub fn cpu(&self) -> f64 {
-        let ticks = self.pids.iter().map(|pid| {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", pid)).unwrap_or_default();
-            let after_name = stat.rsplit(") ").next().unwrap_or_default();
-            let fields = after_name.split(' ').skip(11).take(4);
-            fields
-                .map(|field| field.parse().unwrap_or(0.0))
-                .sum::<f64>()
-        });
-        ticks.sum::<f64>() * 10_000.0
+        self.pids.iter().map(cpu).sum()
     }
+}
+
+/// CPU time that a process has used so far with all its threads and children that ended, user and
+/// system, in microseconds; the kernel shows ticks of 10 ms.
+pub fn cpu(pid: impl std::fmt::Display) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid)).unwrap_or_default();
+    let after_name = stat.rsplit(") ").next().unwrap_or_default();
+    let fields = after_name.split(' ').skip(11).take(4);
+    let ticks = fields.map(|field| field.parse().unwrap_or(0.0));
+    ticks.sum::<f64>() * 10_000.0
 }
 
 /// The processes that hold a socket which listens on `port`.
@@ -198,23 +196,37 @@ fn listening_on(port: u16) -> Vec<u32> {
     pids.filter(holds).collect()
 }
 
-/// The smallest server there can be, in one thread: accept, read, write, close.
-pub fn floor() {
+/// The smallest server there can be, in one thread: accept, read, write, close; `with_options`, the
+/// kernel holds clients back until they have spoken, and answer and end leave in one segment.
+pub fn floor(with_options: bool) {
     extern "C" {
         fn listen(fd: c_int, backlog: c_int) -> c_int;
+        fn setsockopt(fd: c_int, level: c_int, name: c_int, at: *const c_int, size: u32) -> c_int;
+        fn send(fd: c_int, bytes: *const u8, size: usize, flags: c_int) -> isize;
     }
+    const IPPROTO_TCP: c_int = 6;
+    const TCP_DEFER_ACCEPT: c_int = 9;
+    const MSG_MORE: c_int = 0x8000;
     let mut answer = fs::read(POLICY).unwrap();
     answer.push(0);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (fd, second) = (listener.as_raw_fd(), 1);
     // std asks for a backlog of 128, always.
-    // SAFETY: takes numbers only, and the descriptor is open.
-    assert_eq!(unsafe { listen(listener.as_raw_fd(), BACKLOG.into()) }, 0);
+    // SAFETY: the descriptor is open, and `second` has the four bytes that the size promises.
+    unsafe {
+        assert_eq!(listen(fd, BACKLOG.into()), 0);
+        if with_options {
+            setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &second, 4);
+        }
+    }
     eprintln!("floor: listening on {}", listener.local_addr().unwrap());
+    let flags = if with_options { MSG_MORE } else { 0 };
     let mut request = [0; 2048];
     for stream in listener.incoming() {
         let mut stream = stream.unwrap();
         let _ = stream.read(&mut request);
-        let _ = stream.write(&answer);
+        // SAFETY: the pointer has the length given.
+        unsafe { send(stream.as_raw_fd(), answer.as_ptr(), answer.len(), flags) };
     }
 }
 
