@@ -51,11 +51,10 @@ pub fn start_writer() {
 fn write_queue() {
     loop {
         let queue = CHANGED.wait_while(lock(&QUEUE), |queue| queue.is_empty());
-        let line = queue
-            .unwrap_or_else(PoisonError::into_inner)
-            .first()
-            .cloned();
-        write(&line.unwrap_or_default());
+        let queue = queue.unwrap_or_else(PoisonError::into_inner);
+        let line = queue.first().cloned().unwrap_or_default();
+        drop(queue);
+        write(&line);
         lock(&QUEUE).remove(0);
         CHANGED.notify_all();
     }
@@ -69,12 +68,11 @@ pub fn finish() {
 /// What happened to the connection of `peer`.
 pub fn connection(peer: SocketAddr, what: &str) {
     // On an IPv6 socket that takes IPv4 too, such peers are called ::ffff:192.0.2.1.
-    let peer = match peer.ip() {
-        IpAddr::V6(ip6) => ip6
-            .to_ipv4_mapped()
-            .map_or(peer, |ip4| (ip4, peer.port()).into()),
-        IpAddr::V4(_) => peer,
+    let ip4 = match peer.ip() {
+        IpAddr::V6(ip6) => ip6.to_ipv4_mapped(),
+        IpAddr::V4(_) => None,
     };
+    let peer = ip4.map_or(peer, |ip4| (ip4, peer.port()).into());
     line(&format!("{peer} {what}"));
 }
 
@@ -116,13 +114,11 @@ pub fn beginning(bytes: &[u8]) -> String {
         }
         _ => {
             let numbers = bytes.iter().take(8).map(|byte| format!("{byte:02x} "));
-            let tls = matches!(bytes, [20..=23, 3, ..]);
-            numbers.collect::<String>()
-                + if tls {
-                    "..., which looks like TLS"
-                } else {
-                    "..."
-                }
+            let end = match bytes {
+                [20..=23, 3, ..] => "..., which looks like TLS",
+                _ => "...",
+            };
+            numbers.collect::<String>() + end
         }
     }
 }

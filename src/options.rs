@@ -76,7 +76,8 @@ impl Options {
             };
             return Ok(options);
         }
-        let (mut tasks, mut given, mut operands) = (Vec::new(), Vec::new(), Vec::new());
+        let mut task = (Task::Serve, "serving, only with --check and --probe");
+        let (mut given, mut operands) = (Vec::new(), Vec::new());
         let (mut timeout, mut backlog, mut site, mut to_port) = (None, None, None, None);
         let mut arguments = arguments.iter().map(OsString::as_os_str);
         while let Some(argument) = arguments.next() {
@@ -98,9 +99,9 @@ impl Options {
                 "--syslog" => options.syslog = true,
                 "--site" => site = Some(value()?.to_string_lossy().into_owned()),
                 "--to-port" => to_port = Some(number_to(65535)?),
-                "--stdin" => tasks.push((Task::ServeStdin, name)),
-                "--check" => tasks.push((Task::Check, name)),
-                "--probe" => tasks.push((Task::Probe(peer(name, value()?)?), name)),
+                "--stdin" => task = (Task::ServeStdin, name),
+                "--check" => task = (Task::Check, name),
+                "--probe" => task = (Task::Probe(peer(name, value()?)?), name),
                 _ if argument != "-" && argument.as_bytes().starts_with(b"-") => {
                     return Err(format!("unknown option {argument:?}; --help lists them"))
                 }
@@ -111,29 +112,23 @@ impl Options {
             }
             given.push(name);
         }
-        tasks.dedup();
-        let (task, task_name) = match tasks[..] {
-            [] => (Task::Serve, "serving, only with --check and --probe"),
-            [one] => one,
-            _ => return Err("only one of --stdin, --check and --probe can be given".into()),
-        };
+        let (task, task_name) = task;
         if let Some(name) = given.iter().find(|name| !goes_with(name, task)) {
             return Err(format!("{name} does not go with {task_name}"));
         }
-        match operands[..] {
-            [] => {}
-            [file] if task == Task::Check => options.policy = file.into(),
-            [_, more, ..] if task == Task::Check => {
-                return Err(format!("{more:?} is one too many: --check takes one FILE"))
-            }
-            [operand, ..] => {
-                let plain = operand.to_string_lossy();
-                let is_address = address("", operand, EVERYWHERE).is_ok();
-                let option = if is_address { "--listen" } else { "--policy" };
-                return Err(format!(
-                    "{operand:?} is not an option: write {option} {plain}"
-                ));
-            }
+        let mut operands = operands.into_iter();
+        if task == Task::Check {
+            options.policy = operands.next().map_or(options.policy, PathBuf::from);
+        }
+        if let Some(operand) = operands.next() {
+            let plain = operand.to_string_lossy();
+            return Err(match address("", operand, EVERYWHERE) {
+                _ if task == Task::Check => {
+                    format!("{operand:?} is one too many: --check takes one FILE")
+                }
+                Ok(_) => format!("{operand:?} is not an option: write --listen {plain}"),
+                Err(_) => format!("{operand:?} is not an option: write --policy {plain}"),
+            });
         }
         if task != Task::Check && is_stdin(&options.policy) {
             return Err("--policy: only --check reads standard input".into());
@@ -146,11 +141,8 @@ impl Options {
         if options.listen.is_empty() {
             options.listen.push((EVERYWHERE, POLICY_PORT).into());
         }
-        let default_timeout = match task {
-            // Flash Player waits for port 843 no longer.
-            Task::Probe(_) => 3,
-            _ => 5,
-        };
+        // Flash Player waits for port 843 no longer than 3 s.
+        let default_timeout = if matches!(task, Task::Probe(_)) { 3 } else { 5 };
         options.timeout = Duration::from_secs(timeout.unwrap_or(default_timeout).into());
         options.backlog = match (backlog, listenq) {
             (Some(given), _) => given,
@@ -174,9 +166,12 @@ impl Options {
 fn goes_with(option: &str, task: Task) -> bool {
     let probing = matches!(task, Task::Probe(_));
     match option {
+        "--stdin" => task == Task::ServeStdin,
+        "--probe" => probing,
         _ if task == Task::Check => true,
+        "--check" => false,
         "-l" | "--listen" | "-b" | "--backlog" => task == Task::Serve,
-        "-p" | "--public-port" | "-t" | "--timeout" | "-v" | "--verbose" | "--probe" => true,
+        "-p" | "--public-port" | "-t" | "--timeout" | "-v" | "--verbose" => true,
         "--site" | "--to-port" => probing,
         _ => !probing,
     }
@@ -187,9 +182,8 @@ fn split(argument: &OsStr) -> (&str, Option<&OsStr>) {
     let bytes = argument.as_bytes();
     let (name, value) = match bytes.iter().position(|byte| *byte == b'=') {
         Some(at) if bytes.starts_with(b"--") => (&bytes[..at], Some(&bytes[at + 1..])),
-        _ if matches!(bytes, [b'-', second, _, ..] if *second != b'-') => {
-            (&bytes[..2], Some(&bytes[2..]))
-        }
+        _ if bytes.starts_with(b"--") || bytes.len() < 3 => (bytes, None),
+        _ if bytes.starts_with(b"-") => (&bytes[..2], Some(&bytes[2..])),
         _ => (bytes, None),
     };
     let name = std::str::from_utf8(name).unwrap_or_default();
