@@ -10,9 +10,8 @@ use std::time::Duration;
 use crate::options::EVERYWHERE;
 use crate::sys;
 
-/// How long a thread waits on a shared socket before it sees whether to stop. A connection
-/// that ends the waiting is no way: the service may have no network of its own to make it in, and
-/// another program on the same socket may get it.
+/// How long a thread waits on a shared socket before it sees whether to stop: whatever would end the
+/// waiting, another program on the same socket may get it.
 const ACCEPT_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Listeners = Vec<Arc<Listener>>;
@@ -120,13 +119,12 @@ fn adopt_stdin() -> io::Result<(Sockets, SocketAddr)> {
     if !sys::is_stream(&socket) {
         return Err(io::Error::new(ErrorKind::InvalidInput, "UDP"));
     }
-    if sys::is_listening(&socket) {
-        // For accept too, see SO_RCVTIMEO in socket(7): another program may be faster.
-        socket.set_read_timeout(Some(ACCEPT_TIMEOUT))?;
-        let listener = Listener::new(TcpListener::from(OwnedFd::from(socket)), true)?;
-        Ok((Sockets::Listeners(vec![listener]), address))
-    } else {
+    if !sys::is_listening(&socket) {
         let peer = socket.peer_addr()?;
-        Ok((Sockets::Connection(socket, peer), address))
+        return Ok((Sockets::Connection(socket, peer), address));
     }
+    // For accept too, see SO_RCVTIMEO in socket(7): another program may be faster.
+    socket.set_read_timeout(Some(ACCEPT_TIMEOUT))?;
+    let listener = Listener::new(TcpListener::from(OwnedFd::from(socket)), true)?;
+    Ok((Sockets::Listeners(vec![listener]), address))
 }

@@ -21,8 +21,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// What takes the lines; standard error where there is none.
 static SYSTEM: Mutex<Option<UnixDatagram>> = Mutex::new(None);
 
-/// Whether there is a thread that writes, and the lines that wait for it. The first stays until it is
-/// written.
+/// Whether there is a thread that writes, and the lines that it is yet to have written.
 static THREAD: AtomicBool = AtomicBool::new(false);
 static QUEUE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static CHANGED: Condvar = Condvar::new();

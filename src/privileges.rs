@@ -37,8 +37,8 @@ impl User {
     /// Becomes this user for good.
     pub fn take_over(&self) -> Result<(), String> {
         let hint = "only root can become another user: start as root, or leave --user out";
-        let became = sys::become_user(self.id, self.group);
-        became.map_err(|e| format!("cannot give up root: {e}; {hint}"))
+        let done = sys::become_user(self.id, self.group);
+        done.map_err(|e| format!("cannot give up root: {e}; {hint}"))
     }
 }
 
