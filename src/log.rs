@@ -106,7 +106,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The beginning of what somebody else sent: its first line, or numbers where that is no text.
 pub fn beginning(bytes: &[u8]) -> String {
-    let mut lines = bytes.split(|byte| b"\r\n".contains(byte));
+    let mut lines = bytes.split(|byte| b"\r\n\0".contains(byte));
     match lines.next().map(std::str::from_utf8) {
         Some(Ok(line)) if !line.is_empty() && !line.contains(char::is_control) => {
             line.chars().take(60).collect()
