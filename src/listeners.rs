@@ -45,7 +45,7 @@ impl Listener {
         }))
     }
 
-    /// Waits for a connection. On a shared socket the error is of kind `WouldBlock` now and then; it
+    /// Waits for a connection. On a shared socket the error is of kind `WouldBlock` at times; it
     /// is waited on by poll, for others may let accept wait for as long as they like.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let queue = (self.socket.as_raw_fd(), sys::POLLIN);
