@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::options::EVERYWHERE;
 use crate::sys;
 
-/// How long a thread waits on a shared socket before it sees whether to stop: whatever would end the
-/// waiting, another program on the same socket may get it.
+/// How long a thread waits on a shared socket before it sees whether to stop: whatever would end
+/// the waiting, another program on the same socket may get it.
 const ACCEPT_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Listeners = Vec<Arc<Listener>>;
@@ -45,8 +45,8 @@ impl Listener {
         }))
     }
 
-    /// Waits for a connection. On a shared socket the error is of kind `WouldBlock` from time to time;
-    /// it is waited on by poll, for others may let accept wait for as long as they like.
+    /// Waits for a connection. On a shared socket the error is of kind `WouldBlock` at times; it
+    /// is waited on by poll, for others may let accept wait for as long as they like.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let queue = (self.socket.as_raw_fd(), sys::POLLIN);
         if self.shared && sys::ready([queue], ACCEPT_TIMEOUT) == [false] {

@@ -12,7 +12,7 @@ pub struct User {
 }
 
 impl User {
-    /// Looks up `USER` or `USER:GROUP`, each a name or a number; without a group it is the user's own.
+    /// Looks up `USER` or `USER:GROUP`, each a name or a number; else the group is the user's own.
     /// Neither may be root's. An error names the option and what was given.
     pub fn look_up(option: &str, given: &OsStr) -> Result<User, String> {
         let text = given.to_string_lossy();
