@@ -116,9 +116,8 @@ pub fn from_stdin() -> Result<(Sockets, SocketAddr), String> {
 fn adopt_stdin() -> io::Result<(Sockets, SocketAddr)> {
     let socket = TcpStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let address = socket.local_addr()?;
-    if !sys::is_stream(&socket) {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "UDP"));
-    }
+    // An error for UDP, which has no such option.
+    socket.nodelay()?;
     if !sys::is_listening(&socket) {
         let peer = socket.peer_addr()?;
         return Ok((Sockets::Connection(socket, peer), address));
