@@ -1,4 +1,4 @@
-//! The NAT helper at boot.
+//! The NAT helper at boot: what `persist` writes, and the service files.
 
 mod common;
 #[macro_use]
@@ -6,10 +6,11 @@ mod nat;
 
 use common::*;
 use nat::*;
-use std::fs;
 use std::process::Command;
 
-/// Everything in `folder`, with what it contains or points to.
+const INITS: [&str; 3] = ["systemd", "openrc", "sysv"];
+
+/// Everything in `folder`, with what it points to.
 fn tree(folder: &str) -> String {
     sh(&format!(
         "cd {} && find . ! -type d | sort | while read -r f; do echo \"$f $(readlink $f)\"; done",
@@ -17,139 +18,198 @@ fn tree(folder: &str) -> String {
     ))
 }
 
+/// A root into which make has installed the helper and its service for `init`.
+fn installed(scratch: &Scratch, init: &str) -> String {
+    let source = source(scratch, "source");
+    let root = scratch.path("root").into_os_string().into_string().unwrap();
+    let target = format!("install-nat-{}", init);
+    make(&source, &[&target, &format!("DESTDIR={}", root)]);
+    root
+}
+
 #[test]
 fn persist_and_unpersist() {
-    if !have("systemd-analyze") {
-        return skip("systemd-analyze is not installed");
-    }
     for shell in SHELLS {
-        for init in ["systemd", "openrc", "sysv"] {
+        if !have(shell[0]) {
+            return skip(&format!("{} is not installed", shell[0]));
+        }
+        for init in INITS {
             let scratch = Scratch::new();
-            let root = scratch.path("");
-            let root = root.to_str().unwrap().trim_end_matches('/');
-            helper(shell, &["persist", "--root", root, "--wan=eth0"])
-                .fails(1, "cannot tell the init system");
-            helper(shell, &["persist", "--root", root, "--lan=eth1"])
+            let root = installed(&scratch, init);
+            let before = tree(&root);
+            helper(shell, &["persist", "--root", &root, "--lan=eth1"])
                 .fails(2, "outer interface is missing");
-            // As it is found on a real root.
-            let marker = match init {
-                "systemd" => "usr/lib/systemd/systemd",
-                "openrc" => "sbin/openrc-run",
-                _ => "etc/init.d/rc",
-            };
-            sh(&format!(
-                "mkdir -p {0}/{1}; rmdir {0}/{1}; : >{0}/{1}; chmod +x {0}/{1}",
-                root, marker
-            ));
-            let before = tree(root);
             let arguments = [
                 "persist",
                 "--root",
-                root,
-                "--wan=auto",
+                &root,
+                "--wan=eth0",
                 "--lan",
                 "eth1",
+                "--lan=eth2",
                 "--snat=172.16.1.186",
                 "--mss-clamp",
             ];
             let said = helper(shell, &arguments).ok();
-            let command = format!("/bin/sh {} up --wan=auto --lan=eth1 --snat=172.16.1.186 --backend=auto --mss-clamp=1 --state-dir=/run/flash-policy-nat", SCRIPT);
-            assert!(
-                said.ends_with(&format!("({}): {}\n", init, command)),
-                "{}",
-                said
-            );
-            let sysctl =
-                fs::read_to_string(format!("{}/etc/sysctl.d/90-flash-policy-nat.conf", root))
-                    .unwrap();
-            assert_eq!(sysctl, "net.ipv4.ip_forward = 1\n");
-            let once = tree(root);
+            let end = "with the settings in /etc/default/flash-policy-nat\n";
+            assert!(said.ends_with(end), "{}", said);
+            let text = sh(&format!(
+                ". {}/etc/default/flash-policy-nat; echo $WAN,$LAN,$SNAT,$MSS_CLAMP,$BACKEND",
+                root
+            ));
+            assert_eq!(text, "eth0,eth1 eth2,172.16.1.186,1,auto\n");
+            let once = tree(&root);
+            let link = match init {
+                "systemd" => "./etc/systemd/system/multi-user.target.wants/flash-policy-nat.service /usr/local/lib/systemd/system/flash-policy-nat.service\n",
+                "openrc" => "./etc/runlevels/default/flash-policy-nat /etc/init.d/flash-policy-nat\n",
+                _ => "./etc/rc5.d/S99flash-policy-nat /etc/init.d/flash-policy-nat\n",
+            };
+            assert!(once.contains(link), "{}", once);
+            assert!(!once.contains("sysctl"), "{}", once);
             helper(shell, &arguments).ok();
-            assert_eq!(tree(root), once, "twice");
-            if init == "systemd" {
-                let unit = format!("{}/etc/systemd/system/flash-policy-nat.service", root);
-                let text = fs::read_to_string(&unit).unwrap();
-                assert!(
-                    text.contains(&format!("\nExecStart={}\nExecStop=", command)),
-                    "{}",
-                    text
-                );
-                assert!(once.contains("multi-user.target.wants/flash-policy-nat.service ../flash-policy-nat.service"), "{}", once);
-                let verified = Command::new("systemd-analyze")
-                    .args(["verify", "--man=no", &unit])
-                    .output()
-                    .unwrap();
-                Ran::new(verified).ok();
-            } else {
-                let script = format!("{}/etc/init.d/flash-policy-nat", root);
-                let text = fs::read_to_string(&script).unwrap();
-                assert!(text.contains(&command), "{}", text);
-                // It parses, and can be run.
-                sh(&format!("test -x {0}; {1} -n {0}", script, shell.join(" ")));
-                if init == "sysv" {
-                    let ran = Command::new(&script).output().unwrap();
-                    assert_eq!(ran.status.code(), Some(2));
-                }
-            }
-            helper(shell, &["unpersist", "--root", root]).ok();
-            assert_eq!(tree(root), before);
-            helper(shell, &["unpersist", "--root", root]).ok();
+            assert_eq!(tree(&root), once, "twice");
+            helper(shell, &["unpersist", "--root", &root]).ok();
+            assert_eq!(tree(&root), before);
+            helper(shell, &["unpersist", "--root", &root]).ok();
+            // What boots a script goes with the script.
+            helper(shell, &arguments).ok();
+            let destdir = format!("DESTDIR={}", root);
+            make(&scratch.path("source"), &["uninstall", &destdir]);
+            assert_eq!(tree(&root), "");
+            helper(shell, &arguments).fails(1, "no service is installed");
         }
     }
-    helper(
-        SHELLS[0],
-        &["persist", "--root", "/nowhere", "--wan=a", "--lan=b"],
-    )
-    .fails(1, "there is no directory /nowhere");
-    helper(
-        SHELLS[0],
-        &[
-            "persist",
-            "--root",
-            "/proc/self",
-            "--init=systemd",
-            "--wan=a",
-            "--lan=b",
-        ],
-    )
-    .fails(1, "cannot write below");
+    helper(SHELLS[0], &["persist", "--root", "/nowhere", "--wan=a"]).fails(1, "no such folder");
 }
 
-/// What persist wrote does at boot what up did, and undoes it at shutdown.
+/// Who can write what boot runs could be root at the next boot.
 #[test]
-fn boot_script_brings_it_up() {
+fn boots_nothing_that_others_can_write() {
+    let scratch = Scratch::new();
+    let root = installed(&scratch, "sysv");
+    let bin = "/usr/local/flash-policy-serv/bin";
+    for path in [
+        format!("{}/flash-policy-nat", bin),
+        bin.to_owned(),
+        "/usr".to_owned(),
+        "/etc/init.d/flash-policy-nat".to_owned(),
+        "/etc/init.d".to_owned(),
+    ] {
+        for mode in ["g+w", "o+w"] {
+            sh(&format!("chmod {} {}{}", mode, root, path));
+            let part = format!("not only root can write {}{}:", root, path);
+            helper(SHELLS[0], &["persist", "--root", &root, "--wan=eth0"]).fails(1, &part);
+            sh(&format!("chmod go-w {}{}", root, path));
+        }
+        if is_root() {
+            sh(&format!("chown 65534 {}{}", root, path));
+            let part = format!("not only root can write {}{}:", root, path);
+            helper(SHELLS[0], &["persist", "--root", &root, "--wan=eth0"]).fails(1, &part);
+            sh(&format!("chown 0 {}{}", root, path));
+        }
+    }
+    helper(SHELLS[0], &["persist", "--root", &root, "--wan=eth0"]).ok();
+}
+
+#[test]
+fn the_unit_is_without_fault() {
+    if !have("systemd-analyze") {
+        return skip("systemd-analyze is not installed");
+    }
+    let scratch = Scratch::new();
+    let source = source(&scratch, "source");
+    let prefix = scratch
+        .path("installed")
+        .into_os_string()
+        .into_string()
+        .unwrap();
+    let places = [format!("prefix={}", prefix), format!("unitdir={}", prefix)];
+    make(&source, &["install-nat-systemd", &places[0], &places[1]]);
+    let mut analyze = Command::new("systemd-analyze");
+    analyze.args(["verify", "--man=no"]);
+    analyze.arg(format!("{}/flash-policy-nat.service", prefix));
+    Ran::new(analyze.output().unwrap()).ok();
+}
+
+#[test]
+fn service_scripts_are_clean() {
+    if !have("shellcheck") {
+        return skip("shellcheck is not installed");
+    }
+    let mut shellcheck = Command::new("shellcheck");
+    shellcheck
+        .args(["-s", "sh", "-e", "SC1008"])
+        .current_dir(ROOT);
+    shellcheck.args([
+        "src/service/flash-policy-nat.sysv",
+        "src/service/flash-policy-nat.openrc",
+    ]);
+    assert_eq!(Ran::new(shellcheck.output().unwrap()).ok(), "");
+}
+
+/// Each service is started before the outer interface is there: forwarding is never on without the
+/// filter, and packets pass when the interface has come.
+#[test]
+fn started_before_the_interface_is_there() {
     if !possible() {
         return;
     }
-    let lab = Lab::new(SHELLS[0], "nft");
-    let root = lab.scratch.path("root");
-    fs::create_dir(&root).unwrap();
-    let mut server = lab.server("o", "172.16.1.1:843");
     for (init, line) in [
-        ("sysv", "ROOT/etc/init.d/flash-policy-nat ACT"),
+        ("sysv", "/etc/init.d/flash-policy-nat ACT"),
         (
             "openrc",
-            "ebegin() { :; }; eend() { return $1; }; . ROOT/etc/init.d/flash-policy-nat; ACT",
+            "ebegin() { :; }; eend() { return $1; }; RC_SVCNAME=x; . /etc/init.d/flash-policy-nat; ACT",
         ),
         (
             "systemd",
-            "eval \"$(sed -n 's/^ExecACT=//p' ROOT/etc/systemd/system/flash-policy-nat.service)\"",
+            "set -a; . /etc/default/flash-policy-nat; eval \"$(sed -n 's/^ExecACT=//p' /usr/local/lib/systemd/system/flash-policy-nat.service)\"",
         ),
     ] {
-        let root = root.to_str().unwrap();
-        lab.nat("persist", &["--init", init, "--root", root]).ok();
+        let lab = Lab::new(SHELLS[0], "nft");
+        let scratch = Scratch::new();
+        let root = installed(&scratch, init);
+        let mut server = lab.server("o", "172.16.1.1:843");
+        lab.sh("o", "ip route add 192.168.122.0/24 via 172.16.1.186");
+        let mut inner = lab.server("i", "192.168.122.101:5000");
+        let arguments = ["persist", "--root", &root, "--wan=ppp0", "--backend=nft"];
+        helper(SHELLS[0], &arguments).ok();
+        // What was installed, in its place.
         let act = |act: &str| {
-            let act = if init == "systemd" {
-                act.replace("sta", "Sta").replace("sto", "Sto")
-            } else {
-                act.to_owned()
+            let act = match init {
+                "systemd" => act.replace("sta", "Sta").replace("sto", "Sto"),
+                _ => act.to_owned(),
             };
-            lab.sh("g", &line.replace("ROOT", root).replace("ACT", &act))
+            let place = "mount -t overlay none /etc -o lowerdir=ROOT/etc:/etc; mount --bind ROOT/usr/local /usr/local; ";
+            let script = format!("{}{}", place, line).replace("ROOT", &root).replace("ACT", &act);
+            let mut command = lab.on("g", &["unshare", "--mount", "sh", "-ec", &script]);
+            Ran::new(command.output().unwrap()).ok()
         };
+        assert!(act("start").contains("note: there is no interface ppp0\n"), "{}", init);
+        assert_eq!(lab.forwarding(), "1\n");
+        lab.sh("g", "ip link set eth0 down; ip link set eth0 name ppp0; ip link set ppp0 up; ip route add default via 172.16.1.1");
+        lab.way_through(&mut server, GATEWAY);
+        assert!(!lab.ask("o", INNER, "5000", "1"), "{}", init);
         act("start");
         lab.way_through(&mut server, GATEWAY);
         act("stop");
-        assert_eq!(lab.forwarding(), "0\n");
+        assert_eq!((lab.forwarding().as_str(), lab.rules().as_str()), ("0\n", ""));
+        server.stop();
+        inner.stop();
     }
-    server.stop();
+}
+
+/// Under systemd itself: up at the start, anew with a restart and a reload of nftables, tried again
+/// until there is an interface, and kept at shutdown.
+#[test]
+fn systemd_runs_it() {
+    let programs = ["systemctl", "nft", "ip"];
+    if !is_root() || !programs.iter().all(|program| have(program)) {
+        return skip("needs root, systemd, nftables and iproute2");
+    }
+    let scratch = Scratch::new();
+    let source = source(&scratch, "source");
+    std::fs::create_dir(scratch.path("root")).unwrap();
+    let root = scratch.path("root").into_os_string().into_string().unwrap();
+    let script = include_str!("nat/systemd.sh");
+    on_machine(script, &[&root, source.to_str().unwrap()]);
 }
