@@ -52,7 +52,7 @@ impl Seen {
 }
 
 /// So many players begin at once, and each asks again as soon as it has its answer, at least once,
-/// as long as they are to `go_on`. The request is sent in the same breath as the connection is made.
+/// as long as they are to `go_on`. Each sends the request in the same breath as it connects.
 pub fn ask(address: SocketAddr, players: usize, go_on: impl Fn() -> bool + Sync) -> Seen {
     let all_there = Barrier::new(players + 1);
     let player = || {

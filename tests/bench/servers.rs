@@ -81,7 +81,7 @@ fn nginx() -> Peer {
         "load_module {NGINX_MODULE};\n\
          daemon off; master_process off; worker_processes 1; pid {};\n\
          events {{ worker_connections 4096; }}\n\
-         stream {{ server {{ listen {address} backlog={BACKLOG}; ssl_preread on; return '{}'; }} }}\n",
+         stream {{ ssl_preread on; server {{ listen {address} backlog={BACKLOG}; return '{}'; }} }}",
         scratch.path("pid").display(),
         fs::read_to_string(POLICY).unwrap()
     );
