@@ -1,7 +1,6 @@
 //! What the program says: one line an event, on standard error or in the system log.
 
 use std::io::{self, Write};
-use std::mem;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::io::{AsFd, AsRawFd};
 use std::os::unix::net::UnixDatagram;
@@ -22,8 +21,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// What takes the lines; standard error where there is none.
 static SYSTEM: Mutex<Option<UnixDatagram>> = Mutex::new(None);
 
-/// Whether there is a thread that writes, and the lines that wait for it: the first stays, emptied,
-/// while it is being written.
+/// Whether there is a thread that writes, and the lines that it is yet to have written.
 static THREAD: AtomicBool = AtomicBool::new(false);
 static QUEUE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static CHANGED: Condvar = Condvar::new();
@@ -36,9 +34,8 @@ pub fn open(to_system: bool) -> io::Result<()> {
     if to_system || players {
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(PATIENCE))?;
-        socket
-            .connect(SYSTEM_LOG)
-            .or_else(|e| if players { Ok(()) } else { Err(e) })?;
+        let there = socket.connect(SYSTEM_LOG);
+        there.or_else(|e| if players { Ok(()) } else { Err(e) })?;
         *lock(&SYSTEM) = Some(socket);
     }
     Ok(())
@@ -53,8 +50,8 @@ pub fn start_writer() {
 fn write_queue() {
     loop {
         let queue = CHANGED.wait_while(lock(&QUEUE), |queue| queue.is_empty());
-        let mut queue = queue.unwrap_or_else(PoisonError::into_inner);
-        let line = queue.first_mut().map(mem::take).unwrap_or_default();
+        let queue = queue.unwrap_or_else(PoisonError::into_inner);
+        let line = queue.first().cloned().unwrap_or_default();
         drop(queue);
         write(&line);
         lock(&QUEUE).remove(0);
@@ -64,8 +61,7 @@ fn write_queue() {
 
 /// Waits a moment until what is queued is written.
 pub fn finish() {
-    let queued = |queue: &mut Vec<String>| !queue.is_empty();
-    let _ = CHANGED.wait_timeout_while(lock(&QUEUE), PATIENCE, queued);
+    let _ = CHANGED.wait_timeout_while(lock(&QUEUE), PATIENCE, |queue| !queue.is_empty());
 }
 
 /// What happened to the connection of `peer`.
@@ -75,7 +71,7 @@ pub fn connection(peer: SocketAddr, what: &str) {
         IpAddr::V6(ip6) => ip6.to_ipv4_mapped(),
         IpAddr::V4(_) => None,
     };
-    let peer = ip4.map_or(peer, |ip4| SocketAddr::from((ip4, peer.port())));
+    let peer = ip4.map_or(peer, |ip4| (ip4, peer.port()).into());
     line(&format!("{peer} {what}"));
 }
 
@@ -110,18 +106,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The beginning of what somebody else sent: its first line, or numbers where that is no text.
 pub fn beginning(bytes: &[u8]) -> String {
-    let mut lines = bytes.split(|byte| b"\r\n".contains(byte));
+    let mut lines = bytes.split(|byte| b"\r\n\0".contains(byte));
     match lines.next().map(std::str::from_utf8) {
         Some(Ok(line)) if !line.is_empty() && !line.contains(char::is_control) => {
             line.chars().take(60).collect()
         }
         _ => {
-            let tls = matches!(bytes, [20..=23, 3, ..]);
             let numbers = bytes.iter().take(8).map(|byte| format!("{byte:02x} "));
-            let end = if tls {
-                "..., which looks like TLS"
-            } else {
-                "..."
+            let end = match bytes {
+                [20..=23, 3, ..] => "..., which looks like TLS",
+                _ => "...",
             };
             numbers.collect::<String>() + end
         }

@@ -23,7 +23,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use listeners::Sockets;
-use options::{Address, Options, Task};
+use options::{Options, Task};
 use policy::Policy;
 use serve::Server;
 use sys::{SignalSet, SIGHUP, SIGINT, SIGTERM, SIGTTOU, SIGUSR1, SIGXFSZ};
@@ -111,7 +111,7 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
     let adopted = if options.task == Task::ServeStdin {
         let (sockets, address) = listeners::from_stdin()?;
         // The policy is to be one for that port.
-        options.listen = vec![Address::At(address)];
+        options.listen = vec![address];
         Some(sockets)
     } else {
         None

@@ -33,8 +33,6 @@ const ENOBUFS: c_int = if MIPS { 132 } else { 105 };
 const READ_WRITE: c_int = 3;
 const PRIVATE_ANONYMOUS: c_int = if MIPS { 0x802 } else { 0x22 };
 const SHUT_RD: c_int = 0;
-const SO_TYPE: c_int = if MIPS { 0x1008 } else { 3 };
-const SOCK_STREAM: c_int = if MIPS { 2 } else { 1 };
 const PR_SET_NO_NEW_PRIVS: c_int = 38;
 const PR_GET_NO_NEW_PRIVS: c_int = 39;
 /// To open a file without waiting, for `OpenOptionsExt::custom_flags`.
@@ -154,19 +152,10 @@ pub fn defer_accept(listener: &TcpListener) {
 
 /// Whether `socket` is one that accepts connections.
 pub fn is_listening(socket: &impl AsRawFd) -> bool {
-    option(socket, SO_ACCEPTCONN) == Some(1)
-}
-
-/// Whether `socket` is a stream, which TCP is and UDP is not.
-pub fn is_stream(socket: &TcpStream) -> bool {
-    option(socket, SO_TYPE) == Some(SOCK_STREAM)
-}
-
-fn option(socket: &impl AsRawFd, name: c_int) -> Option<c_int> {
     let (fd, mut value, mut size) = (socket.as_raw_fd(), 0, 4);
     // SAFETY: `value` has the four bytes that `size` promises, and both outlive the call.
-    let returned = unsafe { getsockopt(fd, SOL_SOCKET, name, &mut value, &mut size) };
-    (returned == 0).then_some(value)
+    let returned = unsafe { getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &mut value, &mut size) };
+    returned == 0 && value == 1
 }
 
 /// Whether descriptors or memory have run out.

@@ -5,11 +5,14 @@ mod common;
 mod nat;
 
 use nat::*;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 use std::{fs, thread};
 
 matrix! {
     killed_at_any_point
     fails_whole
+    killed_at_random_moments
 }
 
 /// SIGKILL to the helper and all that it started: before its transaction, between the tables of
@@ -212,5 +215,37 @@ fn at_the_same_time() {
         }
         lab.down();
         assert_eq!(lab.rules(), before);
+    }
+}
+
+/// SIGKILL at twenty moments spread over the time that an up takes, then down. Nothing is ever
+/// forwarded that is not filtered.
+fn killed_at_random_moments(lab: Lab) {
+    lab.foreign("accept");
+    let before = lab.rules();
+    let start = Instant::now();
+    lab.up(&[]);
+    let whole = start.elapsed();
+    lab.down();
+    for moment in 1..=20 {
+        let mut command = lab.on("g", &["setsid"]);
+        command.args(lab.shell).arg(SCRIPT);
+        command.args(["up", "--wan=eth0", "--backend", lab.backend]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        thread::sleep(whole * moment / 20);
+        // Its group: the helper and all that it started.
+        let kill = format!("kill -9 -{}", child.id());
+        let _ = Command::new("sh")
+            .args(["-c", &kill])
+            .stderr(Stdio::null())
+            .status();
+        child.wait().unwrap();
+        if lab.forwarding() == "1\n" {
+            assert!(lab.rules().contains("flash-policy-nat-post"), "{}", moment);
+        }
+        lab.down();
+        let after = (lab.rules(), lab.forwarding());
+        assert_eq!(after, (before.clone(), "0\n".to_owned()), "{}", moment);
     }
 }

@@ -117,7 +117,14 @@ fn usage_errors_name_option_value_and_range() {
             &["--stdin", "--backlog=5"],
             &["--backlog does not go with --stdin"],
         ),
-        (&["--stdin", "--check"], &["only one of"]),
+        (
+            &["--stdin", "--check"],
+            &["--stdin does not go with --check"],
+        ),
+        (
+            &["--check", "--stdin"],
+            &["--check does not go with --stdin"],
+        ),
         (&["--check", "a", "b"], &["\"b\" is one too many"]),
     ];
     for (arguments, parts) in cases {

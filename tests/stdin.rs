@@ -6,7 +6,7 @@ use common::*;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::io::OwnedFd;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
 fn given(socket: impl Into<OwnedFd>) -> Command {
@@ -107,6 +107,16 @@ fn connection_that_is_gone_is_no_listener() {
     assert_eq!(wait_for(&mut child).code(), Some(1));
 }
 
+/// Ends with the test, however that ends.
+struct Inetd(Child);
+
+impl Drop for Inetd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn inetd_hands_over_connections() {
     let inetd = "/usr/sbin/inetd";
@@ -121,13 +131,11 @@ fn inetd_hands_over_connections() {
     );
     let conf = scratch.file("inetd.conf", line);
     let mut inetd = Command::new(inetd);
-    let mut inetd = inetd.args(["-i", &conf]).spawn().unwrap();
+    let _inetd = Inetd(inetd.args(["-i", &conf]).spawn().unwrap());
     wait_until("inetd listens", || TcpStream::connect(address).is_ok());
     for _ in 0..20 {
         assert_eq!(ask(address, REQUEST).unwrap(), answer());
     }
-    inetd.kill().unwrap();
-    inetd.wait().unwrap();
 }
 
 #[test]
