@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::fs;
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::raw::c_int;
 use std::os::unix::io::AsRawFd;
 use std::process::{Child, Command, Stdio};
@@ -63,6 +63,7 @@ pub fn all() -> Vec<Peer> {
     }
     if let Ok(name) = std::env::var("PEER") {
         let address: SocketAddr = name.parse().expect("PEER is not IP:PORT");
+        TcpStream::connect(address).expect("PEER does not listen");
         peers.push(Peer {
             pids: listening_on(address.port()),
             name,
@@ -81,7 +82,8 @@ fn nginx() -> Peer {
         "load_module {NGINX_MODULE};\n\
          daemon off; master_process off; worker_processes 1; pid {};\n\
          events {{ worker_connections 4096; }}\n\
-         stream {{ server {{ listen {address} backlog={BACKLOG}; ssl_preread on; return '{}'; }} }}\n",
+         stream {{ ssl_preread on;\n\
+         server {{ listen {address} backlog={BACKLOG}; return '{}'; }} }}\n",
         scratch.path("pid").display(),
         fs::read_to_string(POLICY).unwrap()
     );
