@@ -33,7 +33,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 OLDEST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 # The same as the release profile in Cargo.toml. RUSTFLAGS of the environment are added.
-COMPILE = $(RUSTC) --edition 2021 --crate-name flash_policy_serv -C opt-level=s -C lto \
+COMPILE = $(RUSTC) --edition 2021 --crate-name flash_policy_serv -C opt-level=z -C lto \
     -C codegen-units=1 -C panic=abort -C strip=symbols $(RUSTFLAGS) \
     $(if $(TARGET),--target $(TARGET)) $(if $(LINKER),-C linker=$(LINKER))
 
@@ -81,8 +81,9 @@ run: $(BUILT)
 cargo:
 	$(CARGO) -V >/dev/null || { echo 'needs cargo, and $(CARGO) does not run' >&2; exit 1; }
 
+# TESTS for other arguments of cargo test, such as '--test wire'.
 test: cargo
-	$(CARGO) test --locked --no-fail-fast
+	$(CARGO) test --locked --no-fail-fast $(TESTS)
 
 # All kinds of clients at once; SOAK_SECONDS=N for another time than 120.
 test-soak: cargo
@@ -166,7 +167,14 @@ install-nat:
 	$(call link,$(HELPER))
 	$(call fill,src/$(HELPER).8,$(mandir)/man8/$(HELPER).8,644)
 
-install-nat-systemd install-nat-openrc install-nat-sysv: plain-places install-nat
+install-nat-systemd: plain-places install-nat
+	$(call fill,src/service/$(HELPER).service,$(unitdir)/$(HELPER).service,644)
+
+install-nat-openrc: plain-places install-nat
+	$(call fill,src/service/$(HELPER).openrc,$(initdir)/$(HELPER),755)
+
+install-nat-sysv: plain-places install-nat
+	$(call fill,src/service/$(HELPER).sysv,$(initdir)/$(HELPER),755)
 
 # In units and in shell scripts some characters would need quotes, and not the same ones.
 plain-places:
@@ -201,6 +209,10 @@ endef
 
 # An edited policy stays, edited settings too.
 uninstall:
+	if grep -qsF '$(sbindir)/$(HELPER)' '$(DESTDIR)$(unitdir)/$(HELPER).service' \
+	    '$(DESTDIR)$(initdir)/$(HELPER)'; then sh src/$(HELPER) unpersist; fi
+	$(call remove_service,$(HELPER),$(unitdir)/$(HELPER).service)
+	$(call remove_service,$(HELPER),$(initdir)/$(HELPER))
 	rm -f '$(DESTDIR)$(sbindir)/$(NAME)' '$(DESTDIR)$(sbindir)/$(HELPER)'
 	rm -f '$(DESTDIR)$(mandir)/man8/$(NAME).8' '$(DESTDIR)$(mandir)/man8/$(HELPER).8'
 	$(call unlink,$(NAME))
@@ -215,9 +227,9 @@ uninstall:
 	    '$(DESTDIR)$(prefix)/share/man/man8' '$(DESTDIR)$(prefix)/share/man' \
 	    '$(DESTDIR)$(prefix)/share' '$(DESTDIR)$(prefix)' 2>/dev/null || : ;; esac
 
-# The NAT gateway. Settings reach the helper in the environment: make nat-up WAN=eth0 LAN=eth1
+# The NAT gateway. Settings reach the helper in the environment: make nat-up WAN=eth0
 NAT = $(addprefix nat-,up down status check print persist unpersist client verify)
-export WAN LAN SUBNET SNAT BACKEND POLICY_SERVER POLICY_PORT MSS_CLAMP STATE_DIR GATEWAY TARGET
+export WAN LAN SUBNET SNAT BACKEND POLICY_SERVER POLICY_PORT MSS_CLAMP LATE FORCE GATEWAY TARGET
 export DESTDIR
 
 $(NAT):
@@ -241,7 +253,7 @@ help:
 	echo 'make install-server, install-server-systemd and so on: without the NAT helper'
 	echo 'make install-nat, install-nat-systemd and so on: the NAT helper alone'
 	echo 'make uninstall        take it away; an edited policy stays'
-	echo 'make nat-up WAN=eth0 LAN=eth1, nat-down, nat-status, nat-check, nat-print, nat-persist,'
+	echo 'make nat-up WAN=eth0, nat-down, nat-status, nat-check, nat-print, nat-persist,'
 	echo '     nat-unpersist, nat-client, nat-verify: src/$(HELPER) --help'
 	echo 'make clean            remove what was built'
 	echo 'variables: prefix (or PREFIX) sbindir sysconfdir policydir mandir linkdir DESTDIR'

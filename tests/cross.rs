@@ -27,6 +27,9 @@ fn works_on(architecture: &str, target: &str, linker: &str, emulator: &str) {
             return skip(&format!("needs {}", what));
         }
     }
+    if !many_descriptors() {
+        return;
+    }
     let scratch = Scratch::new();
     let source = source(&scratch, "source");
     let rustc = format!("RUSTC=/usr/bin/rustc --sysroot {}", library);
@@ -67,8 +70,8 @@ fn works_on(architecture: &str, target: &str, linker: &str, emulator: &str) {
     server.wait_for_counter("open", 0);
     let counters = server.stop();
     let counts = ["answered", "refused", "evicted", "failed", "reloads"].map(|name| counters[name]);
-    // The silent clients end without a request; the first of them gave way.
-    assert_eq!(counts, [3, 1000, 1, 0, 1]);
+    // The silent clients end without a request, and none gave way for the one who was answered.
+    assert_eq!(counts, [3, 1001, 0, 0, 1]);
 }
 
 #[test]

@@ -3,21 +3,28 @@
 mod common;
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 use std::{fs, thread};
 
-use common::{answer, ask, connect, have, read_all, skip, wait_until, Scratch, Server};
-use common::{BIN, POLICY, REQUEST};
+use common::{answer, ask, connect, have, many_descriptors, read_all, skip, wait_until};
+use common::{Scratch, Server, BIN, POLICY, REQUEST};
 
-/// As many threads may wait for connections on one listener.
+/// As many threads stay when they have nobody to wait for.
 const SPARE: usize = 16;
 
-/// The one that waits for signals.
-const MAIN: usize = 1;
+/// Those that accept, wait for signals and write the log.
+const ALWAYS: usize = 3;
+
+/// A client that has begun its request: the kernel holds back one that says nothing.
+fn begin(address: SocketAddr) -> TcpStream {
+    let mut stream = connect(address);
+    stream.write_all(&REQUEST[..1]).unwrap();
+    stream
+}
 
 /// Makes the server stand still, until it gets SIGCONT.
 fn stop(server: &Server) {
@@ -30,6 +37,9 @@ fn stop(server: &Server) {
 
 #[test]
 fn a_flood_of_silent_connections_harms_no_player() {
+    if !many_descriptors() {
+        return;
+    }
     let (limit, silent, players) = (50, 3_000, 4);
     let mut server = Server::start(&["-c", &limit.to_string(), "-t", "60"]);
     let descriptors = server.count("fd");
@@ -59,7 +69,7 @@ fn a_flood_of_silent_connections_harms_no_player() {
         for number in 0..silent {
             {
                 let _alone = opening.lock().unwrap();
-                flood.push(connect(address));
+                flood.push(begin(address));
             }
             if number % 20 == 0 {
                 most_threads = most_threads.max(server.count("task"));
@@ -76,11 +86,7 @@ fn a_flood_of_silent_connections_harms_no_player() {
         "only {} threads: was there a flood?",
         most_threads
     );
-    assert!(
-        most_threads <= limit + SPARE + MAIN,
-        "{} threads",
-        most_threads
-    );
+    assert!(most_threads <= limit + ALWAYS, "{} threads", most_threads);
     let mut counters = server.counters();
     wait_until(
         "all have been accepted, and those that gave way are gone",
@@ -90,9 +96,8 @@ fn a_flood_of_silent_connections_harms_no_player() {
         },
     );
     assert_eq!(counters["answered"], asked, "{:?}", counters);
-    // Each player that came last may have had the place of one.
     let open = counters["open"] as usize;
-    assert!(open >= limit - players, "{:?}", counters);
+    assert_eq!(open, limit, "{:?}", counters);
 
     // The newest are those that were kept.
     let (gone, kept) = flood.split_at(flood.len() - open);
@@ -100,10 +105,10 @@ fn a_flood_of_silent_connections_harms_no_player() {
         .iter()
         .all(|stream| read_all(stream).unwrap().is_empty()));
     for mut stream in kept {
-        stream.write_all(REQUEST).unwrap();
+        stream.write_all(&REQUEST[1..]).unwrap();
         assert_eq!(read_all(stream).unwrap(), answer);
     }
-    wait_until("threads end", || server.count("task") <= SPARE + MAIN);
+    wait_until("threads end", || server.count("task") <= SPARE + ALWAYS);
     wait_until("descriptors are closed", || {
         server.count("fd") == descriptors
     });
@@ -116,6 +121,9 @@ fn a_flood_of_silent_connections_harms_no_player() {
 
 #[test]
 fn a_request_that_has_arrived_is_answered_though_its_connection_gives_way() {
+    if !many_descriptors() {
+        return;
+    }
     let limit = 50;
     let mut server = Server::start(&["-c", &limit.to_string(), "-t", "60"]);
     let players: Vec<_> = (0..limit).map(|_| connect(server.address)).collect();
@@ -142,6 +150,9 @@ fn a_request_that_has_arrived_is_answered_though_its_connection_gives_way() {
 /// tries.
 #[test]
 fn two_listeners_are_flooded_at_once() {
+    if !many_descriptors() {
+        return;
+    }
     for _ in 0..5 {
         let mut server = Server::start(&["-l", "127.0.0.2:0", "-t", "60"]);
         let addresses = [server.address, server.listening()];
@@ -161,6 +172,9 @@ fn two_listeners_are_flooded_at_once() {
 
 #[test]
 fn ten_floods_leave_nothing_behind() {
+    if !many_descriptors() {
+        return;
+    }
     let (limit, silent) = (200, 600);
     let mut server = Server::start(&["-c", &limit.to_string(), "-t", "60"]);
     let descriptors = server.count("fd");
@@ -170,7 +184,7 @@ fn ten_floods_leave_nothing_behind() {
         server.wait_for_counter("evicted", round * (silent - limit));
         drop(flood);
         server.wait_for_counter("open", 0);
-        wait_until("threads end", || server.count("task") <= SPARE + MAIN);
+        wait_until("threads end", || server.count("task") <= SPARE + ALWAYS);
         wait_until("descriptors are closed", || {
             server.count("fd") == descriptors
         });
@@ -183,6 +197,9 @@ fn ten_floods_leave_nothing_behind() {
 
 #[test]
 fn three_hundred_at_the_same_instant_are_all_answered() {
+    if !many_descriptors() {
+        return;
+    }
     let clients = 300;
     let mut server = Server::start(&[]);
     let (address, answer, together) = (server.address, answer(), Barrier::new(clients));
@@ -200,24 +217,26 @@ fn three_hundred_at_the_same_instant_are_all_answered() {
 
 #[test]
 fn one_silent_client_among_prompt_ones_holds_up_nobody() {
-    // The prompt ones earn it a short wait, and no more than that.
     let mut server = Server::start(&["-t", "60"]);
     let silent: Vec<_> = (0..3)
         .map(|_| {
             for _ in 0..100 {
                 assert_eq!(ask(server.address, REQUEST).unwrap(), answer());
             }
-            connect(server.address)
+            begin(server.address)
         })
         .collect();
     assert_eq!(ask(server.address, REQUEST).unwrap(), answer());
-    assert_eq!(server.counters()["open"], 3);
+    server.wait_for_counter("open", 3);
     drop(silent);
     assert_eq!(server.stop()["answered"], 301);
 }
 
 #[test]
 fn slow_clients_hold_up_nobody_for_long() {
+    if !many_descriptors() {
+        return;
+    }
     let server = Server::start(&["-t", "60"]);
     // All in the backlog when the server comes to it: many that earn grace, slow ones that each stay
     // within the longest there is, and a player.
@@ -249,6 +268,9 @@ fn slow_clients_hold_up_nobody_for_long() {
 
 #[test]
 fn as_many_as_are_allowed_can_wait_with_a_thread_each() {
+    if !many_descriptors() {
+        return;
+    }
     let mut server = Server::start(&["-t", "60"]);
     let waiting: Vec<TcpStream> = (0..1000).map(|_| connect(server.address)).collect();
     server.wait_for_counter("open", 1000);

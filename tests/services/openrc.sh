@@ -67,6 +67,16 @@ $service stop
 refused server
 refused $service status
 
+# A user of its own where there is one, and an address that a shell would take for a pattern.
+echo 'flash-policy-serv:*:4321:4321::/:/bin/false' >>/etc/passwd
+sed -i 's/^command_args=.*/command_args="--listen [::]:844"/' $settings
+cd /
+: >::844
+$service start
+eventually probe 127.0.0.1:844
+grep '^Uid:.4321.4321' "/proc/$(server)/status"
+$service stop
+
 echo '<policy>' >"$POLICY"
 refused $service start
 echo passed

@@ -4,7 +4,7 @@ make -C "$2" install-sysv DESTDIR="$1"
 boot
 service=/etc/init.d/flash-policy-serv
 pidfile=/run/flash-policy-serv.pid
-log=/var/log/flash-policy-serv.log
+log=/var/log/messages
 
 # status STATUS: the status command says so.
 status() {
@@ -13,17 +13,29 @@ status() {
 	[ "$is" = "$1" ]
 }
 
+# server: the process that serves
+server() {
+	cut -d ' ' -f 1 $pidfile
+}
+
 status 3
+refused $service start
+busybox syslogd -O /var/log/messages
+eventually [ -S /dev/log ]
+# Whoever calls it, nobody else can write what it leaves.
+umask 0
 $service start
+[ "$(find /run -name 'flash-policy-serv*' -perm /022)" = "" ]
+umask 022
 status 0
 served
-pid=$(cat $pidfile)
-grep '^Uid:.65534.65534' "/proc/$pid/status"
-grep 'listening on' $log
+grep '^Uid:.65534.65534' "/proc/$(server)/status"
+eventually grep 'flash-policy-serv\[[0-9]*\]: listening on' $log
+pid=$(server)
 
 # Again, which changes nothing.
 $service start
-[ "$pid" = "$(cat $pidfile)" ]
+[ "$pid" = "$(server)" ]
 
 sed 's/to-ports="\*"/to-ports="5222"/' "$POLICY" >/tmp/good
 cp /tmp/good "$POLICY"
@@ -35,14 +47,14 @@ echo '<policy>' >"$POLICY"
 refused $service reload
 refused $service restart
 ask | cmp - /tmp/good
-[ "$pid" = "$(cat $pidfile)" ]
+[ "$pid" = "$(server)" ]
 cp /tmp/good "$POLICY"
 
 # Restart after the program was replaced.
 cp "$SERVER" "$SERVER.new"
 mv "$SERVER.new" "$SERVER"
 $service restart
-[ "$pid" != "$(cat $pidfile)" ]
+[ "$pid" != "$(server)" ]
 served
 
 $service stop
@@ -56,17 +68,44 @@ refused $service reload
 busybox nc -l -p 843 &
 eventually grep -q ':034B .* 0A ' /proc/net/tcp /proc/net/tcp6
 refused $service start 2>/tmp/errors
-grep 'did not start: .*843' /tmp/errors
+grep 'did not start' /tmp/errors
+eventually grep 'cannot listen on .*843' $log
 status 3
 kill $!
 
 # After a crash.
 $service start
-kill -9 "$(cat $pidfile)"
+kill -9 "$(server)"
 eventually status 1
 $service start
 served
 $service stop
+
+# A user of its own where there is one, and an address that a shell would take for a pattern.
+echo 'flash-policy-serv:x:4321:4321::/:/bin/false' >>/etc/passwd
+echo 'OPTIONS="--listen [::]:844"' >/etc/default/flash-policy-serv
+cd /
+: >::844
+$service start
+eventually probe 127.0.0.1:844
+grep '^Uid:.4321.4321' "/proc/$(server)/status"
+
+# The process of the file is gone, and another program of that name has its number.
+cp $pidfile /tmp/stale
+$service stop
+cp "$SERVER" /tmp/flash-policy-serv
+start-stop-daemon -S -b -m -p /tmp/other -x /tmp/flash-policy-serv -- --listen 845
+eventually probe 127.0.0.1:845
+other=$(cat /tmp/other)
+echo "$other $(cut -d ' ' -f 2 /tmp/stale)" >$pidfile
+status 1
+echo "$other" >$pidfile
+status 1
+$service start
+eventually probe 127.0.0.1:844
+$service stop
+[ -e "/proc/$other" ]
+kill "$other"
 
 status=0
 $service nonsense || status=$?
