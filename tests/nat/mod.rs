@@ -363,8 +363,8 @@ macro_rules! matrix {
             #[test] fn iptables_legacy_busybox() { run(2, 1) }
 
             fn run(backend: usize, shell: usize) {
-                if crate::nat::possible() {
-                    super::$scenario(crate::nat::Lab::new(crate::nat::SHELLS[shell], crate::nat::BACKENDS[backend]));
+                if $crate::nat::possible() {
+                    super::$scenario($crate::nat::Lab::new($crate::nat::SHELLS[shell], $crate::nat::BACKENDS[backend]));
                 }
             }
         }
