@@ -349,6 +349,13 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
+/// A client that has begun its request: the kernel holds back one that says nothing.
+pub fn begin(address: SocketAddr) -> TcpStream {
+    let mut stream = connect(address);
+    stream.write_all(&REQUEST[..1]).unwrap();
+    stream
+}
+
 /// Everything until the end. An error where that is a reset.
 pub fn read_all(mut stream: &TcpStream) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
