@@ -136,10 +136,11 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
         }
     };
     let server = Server::start(policy, listeners, options)?;
-    log::start_writer();
+    // Before lines are queued, so that none of these is lost however many they are.
     for listener in &server.listeners {
         log::line(&format!("listening on {}", listener.address));
     }
+    log::start_writer();
     warnings.iter().for_each(|warning| log::line(warning));
     notify_supervisor();
     loop {

@@ -61,6 +61,8 @@ pub const POLLOUT: c_short = 4;
 /// (PTHREAD_STACK_MIN). The usual 8 MB would not let 1000 threads fit into 32 bits of address.
 const STACK_SIZE: usize = 128 * 1024;
 const DETACHED: c_int = 1;
+#[cfg(target_env = "gnu")]
+const M_ARENA_MAX: c_int = -8;
 
 /// Bytes that must be left when a thread is started, which takes an eighth of a megabyte. The rest
 /// is for others that have made sure of a megabyte just now, and for small things.
@@ -103,6 +105,8 @@ extern "C" {
     fn munmap(start: *mut u8, size: usize) -> c_int;
     fn sigemptyset(set: *mut SignalSet) -> c_int;
     fn sigaddset(set: *mut SignalSet, signal: c_int) -> c_int;
+    #[cfg(target_env = "gnu")]
+    fn mallopt(parameter: c_int, value: c_int) -> c_int;
     fn pthread_attr_init(attributes: *mut [u64; 16]) -> c_int;
     fn pthread_attr_setstacksize(attributes: *mut [u64; 16], size: usize) -> c_int;
     fn pthread_attr_setdetachstate(attributes: *mut [u64; 16], state: c_int) -> c_int;
@@ -237,6 +241,10 @@ pub fn start_thread<Work: FnOnce() + Send + 'static>(work: Work) -> io::Result<(
     // attributes are set up before they are used, and `run` takes what it is given. Where no thread
     // was started the box is still this one's.
     unsafe {
+        // One heap for all, with what it has in stock: glibc would give a thread one of its own at its
+        // first request, and end the program where that is not to be had (M_ARENA_MAX in mallopt(3)).
+        #[cfg(target_env = "gnu")]
+        mallopt(M_ARENA_MAX, 1);
         pthread_attr_init(&mut attributes);
         pthread_attr_setstacksize(&mut attributes, STACK_SIZE);
         pthread_attr_setdetachstate(&mut attributes, DETACHED);
