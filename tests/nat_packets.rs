@@ -10,12 +10,15 @@ matrix! {
     masquerades_and_takes_it_back
     fixed_source_beside_forward_drop
     new_connections_from_outside_are_dropped
-    mss_clamp_fits_the_path
+}
+
+backends! {
     every_inner_network_and_nothing_from_outside
     lan_and_subnet_narrow
     bridged_renamed_renumbered
     outer_interface_comes_late
     one_card_for_both_sides
+    mss_clamp_fits_the_path
 }
 
 fn masquerades_and_takes_it_back(lab: Lab) {

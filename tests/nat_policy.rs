@@ -9,6 +9,9 @@ use nat::*;
 matrix! {
     policy_server_inside
     policy_server_on_the_gateway
+}
+
+backends! {
     policy_server_for_everybody
 }
 
