@@ -166,6 +166,13 @@ fn lan_and_subnet_narrow(lab: Lab) {
         }
         assert!(!lab.ask("o", THIRD, "5000", "1"), "{:?}", narrowing);
     }
+    // Nor is it let through where others drop.
+    lab.foreign("drop");
+    for narrowing in narrowings {
+        lab.up(narrowing);
+        lab.way_through(&mut server, GATEWAY);
+        assert!(!lab.ask("t", OUTER, "843", "1"), "{:?}", narrowing);
+    }
     lab.up(&["--lan=eth1", "--lan=eth2"]);
     for which in ["i", "t"] {
         assert!(lab.ask(which, OUTER, "843", "10"), "{}", which);
