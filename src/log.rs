@@ -4,12 +4,14 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::io::{AsFd, AsRawFd};
 use std::os::unix::net::UnixDatagram;
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::sys;
+
+/// More lines than these are lost.
+const QUEUE_LENGTH: usize = 128;
 
 const SYSTEM_LOG: &str = "/dev/log";
 
@@ -19,8 +21,10 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// What takes the lines; standard error where there is none.
 static SYSTEM: Mutex<Option<UnixDatagram>> = Mutex::new(None);
 
-/// The queue of the thread that writes, and what is closed when all is written.
-static WRITER: Mutex<Option<(SyncSender<String>, Receiver<()>)>> = Mutex::new(None);
+/// Whether there is a thread that writes, and the lines that it is yet to have written.
+static THREAD: AtomicBool = AtomicBool::new(false);
+static QUEUE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static CHANGED: Condvar = Condvar::new();
 
 /// Lines go to the system log from now on if they are to, or if standard error is a TCP connection:
 /// under inetd it is the player's. An error means that they are to, and that there is none.
@@ -30,9 +34,8 @@ pub fn open(to_system: bool) -> io::Result<()> {
     if to_system || players {
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(PATIENCE))?;
-        socket
-            .connect(SYSTEM_LOG)
-            .or_else(|e| if players { Ok(()) } else { Err(e) })?;
+        let there = socket.connect(SYSTEM_LOG);
+        there.or_else(|e| if players { Ok(()) } else { Err(e) })?;
         *lock(&SYSTEM) = Some(socket);
     }
     Ok(())
@@ -41,24 +44,24 @@ pub fn open(to_system: bool) -> io::Result<()> {
 /// From now on lines are queued for a thread that writes them, so that nothing else waits for a
 /// terminal, a pipe, a disk or a daemon that takes no more. Without a thread all stays as it was.
 pub fn start_writer() {
-    let (queue, lines) = mpsc::sync_channel::<String>(256);
-    let (all_written, ended) = mpsc::channel();
-    let write_all = move || {
-        lines.iter().for_each(|line| write(&line));
-        drop(all_written);
-    };
-    let thread = thread::Builder::new().stack_size(64 * 1024);
-    let started = thread.spawn(write_all).is_ok();
-    *lock(&WRITER) = started.then_some((queue, ended));
+    THREAD.store(sys::start_thread(write_queue).is_ok(), Relaxed);
+}
+
+fn write_queue() {
+    loop {
+        let queue = CHANGED.wait_while(lock(&QUEUE), |queue| queue.is_empty());
+        let queue = queue.unwrap_or_else(PoisonError::into_inner);
+        let line = queue.first().cloned().unwrap_or_default();
+        drop(queue);
+        write(&line);
+        lock(&QUEUE).remove(0);
+        CHANGED.notify_all();
+    }
 }
 
 /// Waits a moment until what is queued is written.
 pub fn finish() {
-    let writer = lock(&WRITER).take();
-    if let Some((queue, ended)) = writer {
-        drop(queue);
-        let _ = ended.recv_timeout(PATIENCE);
-    }
+    let _ = CHANGED.wait_timeout_while(lock(&QUEUE), PATIENCE, |queue| !queue.is_empty());
 }
 
 /// What happened to the connection of `peer`.
@@ -68,21 +71,19 @@ pub fn connection(peer: SocketAddr, what: &str) {
         IpAddr::V6(ip6) => ip6.to_ipv4_mapped(),
         IpAddr::V4(_) => None,
     };
-    let peer = ip4.map_or(peer, |ip4| SocketAddr::from((ip4, peer.port())));
+    let peer = ip4.map_or(peer, |ip4| (ip4, peer.port()).into());
     line(&format!("{peer} {what}"));
 }
 
 /// Says `event` in one line. It is lost where the queue, or without one standard error, is full.
 pub fn line(event: &str) {
-    let line = harmless(event);
-    match &*lock(&WRITER) {
-        Some((queue, _)) => drop(queue.try_send(line)),
-        None if sys::ready([(io::stderr().as_raw_fd(), sys::POLLOUT)], Duration::ZERO)
-            == [true] =>
-        {
-            write(&line)
-        }
-        None => {}
+    let mut queue = lock(&QUEUE);
+    let stderr = (io::stderr().as_raw_fd(), sys::POLLOUT);
+    if THREAD.load(Relaxed) && queue.len() < QUEUE_LENGTH {
+        queue.push(harmless(event));
+        CHANGED.notify_all();
+    } else if !THREAD.load(Relaxed) && sys::ready([stderr], Duration::ZERO) == [true] {
+        write(&harmless(event));
     }
 }
 
@@ -103,21 +104,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The first of `bytes` that somebody else sent: its first line, or numbers where that is no text.
+/// The beginning of what somebody else sent: its first line, or numbers where that is no text.
 pub fn beginning(bytes: &[u8]) -> String {
-    let line = bytes
-        .split(|byte| b"\r\n".contains(byte))
-        .next()
-        .unwrap_or_default();
-    match std::str::from_utf8(line) {
-        Ok(text) if !text.is_empty() && !text.contains(char::is_control) => {
-            text.chars().take(60).collect()
+    let mut lines = bytes.split(|byte| b"\r\n\0".contains(byte));
+    match lines.next().map(std::str::from_utf8) {
+        Some(Ok(line)) if !line.is_empty() && !line.contains(char::is_control) => {
+            line.chars().take(60).collect()
         }
-        _ => bytes
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x} "))
-            .collect(),
+        _ => {
+            let numbers = bytes.iter().take(8).map(|byte| format!("{byte:02x} "));
+            let end = match bytes {
+                [20..=23, 3, ..] => "..., which looks like TLS",
+                _ => "...",
+            };
+            numbers.collect::<String>() + end
+        }
     }
 }
 

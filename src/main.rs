@@ -1,4 +1,6 @@
-//! flash-policy-serv: serves a socket policy file. This file is the life of the program.
+//! flash-policy-serv: serves a socket policy file. This file is the life of the program. Each of the
+//! others uses only those before it: sys, log, privileges, options, xml, check, policy, connection,
+//! listeners, serve, probe.
 
 #![deny(unsafe_code)]
 
@@ -21,28 +23,34 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use listeners::Sockets;
-use options::{Address, Options, Task};
+use options::{Options, Task};
 use policy::Policy;
 use serve::Server;
 use sys::{SignalSet, SIGHUP, SIGINT, SIGTERM, SIGTTOU, SIGUSR1, SIGXFSZ};
 
 const VERSION: &str = concat!("flash-policy-serv ", env!("CARGO_PKG_VERSION"));
 
-/// Descriptors beside one for each connection: the standard ones, listeners, those about to close.
-const SPARE_DESCRIPTORS: u32 = 128;
+/// Descriptors beside those of connections and listeners: the standard ones, those about to close.
+const SPARE_DESCRIPTORS: usize = 128;
 
 fn main() {
     // First, so that none ends the program before it can do what they ask. SIGTTOU would stop it when
     // it writes to a terminal from the background, SIGXFSZ end it when a log has reached the limit of
     // a file's size: then lines are lost, and that is all.
     let signals = sys::block(&[SIGHUP, SIGUSR1, SIGTERM, SIGINT, SIGTTOU, SIGXFSZ]);
-    let _ = log::open(false);
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let probing = arguments
         .iter()
         .any(|a| a.as_bytes().starts_with(b"--probe"));
-    let status = match Options::parse(arguments, std::env::var_os("LISTENQ")) {
-        Ok(options) => run(options, signals).unwrap_or_else(|e| {
+    let options = Options::parse(arguments, std::env::var_os("LISTENQ"));
+    let serving = |options: &Options| matches!(options.task, Task::Serve | Task::ServeStdin);
+    match &options {
+        Ok(options) if serving(options) => sys::close_inherited(),
+        _ => sys::unblock(&signals),
+    }
+    let _ = log::open(false);
+    let status = match options.map(|options| run(options, signals)) {
+        Ok(done) => done.unwrap_or_else(|e| {
             log::line(&e);
             1
         }),
@@ -60,24 +68,31 @@ fn main() {
 /// Does what was asked and returns the exit status. An error is one line that says what could not
 /// be done and why.
 fn run(options: Options, signals: SignalSet) -> Result<i32, String> {
-    if !matches!(options.task, Task::Serve | Task::ServeStdin) {
-        sys::unblock(&signals);
-    }
     match options.task {
         Task::Help => Ok(print(&options::help())),
         Task::Version => Ok(print(&[VERSION.into()])),
         Task::Check => check(&options),
         Task::Probe(address) => {
-            let (status, lines) = probe::probe(address, options.timeout, options.verbose);
+            let (status, lines) = probe::probe(address, &options);
             Ok(status.max(print(&lines)))
         }
         Task::Serve | Task::ServeStdin => serve(options, signals),
     }
 }
 
-/// Prints the findings and grants of a policy file; the exit status is 1 with an error.
+/// Prints the findings and grants of a policy file, or the answer to the question about a site; the
+/// exit status is 1 with an error, or if it is no.
 fn check(options: &Options) -> Result<i32, String> {
     let report = check::check(&policy::read_file(&options.policy)?, &options.ports());
+    if let Some((site, port)) = &options.question {
+        let answer = report.may_connect(site, *port);
+        let status = i32::from(answer.is_err());
+        let line = answer.map_or_else(
+            |why| format!("refused: {why}"),
+            |how| format!("allowed: {how}"),
+        );
+        return Ok(print(&[line]).max(status));
+    }
     let mut lines = report.findings();
     lines.extend(report.grants.iter().map(|grant| format!(" {grant}")));
     for line in &mut lines {
@@ -87,15 +102,16 @@ fn check(options: &Options) -> Result<i32, String> {
 }
 
 fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
-    sys::close_inherited();
-    sys::raise_descriptor_limit(options.max_connections as u32 + SPARE_DESCRIPTORS);
+    // A port alone may take two listeners.
+    let descriptors = options.max_connections + 2 * options.listen.len() + SPARE_DESCRIPTORS;
+    sys::raise_descriptor_limit(descriptors as u64);
     if options.syslog {
         log::open(true).map_err(|e| format!("--syslog: no system log at /dev/log: {e}"))?;
     }
     let adopted = if options.task == Task::ServeStdin {
         let (sockets, address) = listeners::from_stdin()?;
         // The policy is to be one for that port.
-        options.listen = vec![Address::At(address)];
+        options.listen = vec![address];
         Some(sockets)
     } else {
         None
@@ -108,9 +124,7 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
     if let Some(user) = &options.user {
         user.take_over()?;
         if let Err(e) = policy::read_file(&options.policy) {
-            log::line(&format!(
-                "{e}; as --user nobody can read it again on SIGHUP"
-            ));
+            log::line(&format!("{e}; --user cannot read it again on SIGHUP"));
         }
     }
     let listeners = match sockets {

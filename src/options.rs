@@ -1,7 +1,7 @@
 //! The command line: a strict stream of options, all errors of which are usage errors.
 
 use std::ffi::{OsStr, OsString};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +10,9 @@ use crate::privileges::User;
 
 /// The port on which Flash Player asks for the master policy file.
 pub const POLICY_PORT: u16 = 843;
+
+/// All addresses, IPv6 and IPv4.
+pub const EVERYWHERE: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 /// The policy file that is served unless `--policy` names another; `make` sets the place.
 pub const POLICY_FILE: &str = match option_env!("FLASH_POLICY_FILE") {
@@ -21,14 +24,6 @@ pub const POLICY_FILE: &str = match option_env!("FLASH_POLICY_FILE") {
 pub fn help() -> Vec<String> {
     let text = include_str!("help.txt").replace("@policy@", POLICY_FILE);
     text.lines().map(str::to_owned).collect()
-}
-
-/// An address to listen on or to ask.
-#[derive(Clone, Copy, PartialEq)]
-pub enum Address {
-    /// This port on all addresses, IPv6 and IPv4.
-    Everywhere(u16),
-    At(SocketAddr),
 }
 
 /// What the program is asked to do.
@@ -46,7 +41,7 @@ pub enum Task {
 #[derive(Default)]
 pub struct Options {
     pub task: Task,
-    pub listen: Vec<Address>,
+    pub listen: Vec<SocketAddr>,
     /// The port that players see, where it is not the one listened on or asked.
     pub public_port: Option<u16>,
     /// With `--check`, `-` and `/dev/stdin` are standard input.
@@ -68,7 +63,11 @@ impl Options {
     /// variable `LISTENQ`, which the C server knew. An error is one sentence that names the option,
     /// what was given and what is right.
     pub fn parse(arguments: Vec<OsString>, listenq: Option<OsString>) -> Result<Options, String> {
-        let mut options = Options::default();
+        let mut options = Options {
+            policy: POLICY_FILE.into(),
+            max_connections: 1000,
+            ..Options::default()
+        };
         for argument in &arguments {
             options.task = match argument.to_str() {
                 Some("-h" | "--help") => Task::Help,
@@ -77,82 +76,73 @@ impl Options {
             };
             return Ok(options);
         }
-        options.policy = POLICY_FILE.into();
-        options.max_connections = 1000;
-        let (mut tasks, mut given) = (Vec::new(), Vec::new());
-        let (mut timeout, mut backlog, mut operand) = (None, None, None);
-        let (mut site, mut to_port) = (None, None);
-        let mut arguments = arguments.into_iter();
+        let mut task = (Task::Serve, "serving, only with --check and --probe");
+        let (mut given, mut operands) = (Vec::new(), Vec::new());
+        let (mut timeout, mut backlog, mut site, mut to_port) = (None, None, None, None);
+        let mut arguments = arguments.iter().map(OsString::as_os_str);
         while let Some(argument) = arguments.next() {
-            let (name, attached) = split(&argument);
-            let alone = ["-v", "--verbose", "--syslog", "--stdin", "--check"];
-            if attached.is_some() && alone.contains(&name) {
-                return Err(format!("{argument:?}: write {name} by itself"));
-            }
-            let mut value = || match attached.map(OsStr::to_owned).or_else(|| arguments.next()) {
+            let (name, mut attached) = split(argument);
+            let mut value = || match attached.take().or_else(|| arguments.next()) {
                 Some(value) if !value.is_empty() => Ok(value),
                 _ => Err(format!("{name} needs a value")),
             };
-            let mut number_to = |highest| ranged(name, &value()?, highest);
+            let mut number_to = |highest| ranged(name, value()?, highest);
             match name {
-                "-l" | "--listen" => options.listen.push(address(name, &value()?)?),
+                "-l" | "--listen" => options.listen.push(address(name, value()?, EVERYWHERE)?),
                 "-p" | "--public-port" => options.public_port = Some(number_to(65535)?),
                 "-f" | "--policy" => options.policy = value()?.into(),
                 "-t" | "--timeout" => timeout = Some(number_to(60)?),
                 "-c" | "--max-connections" => options.max_connections = number_to(30000)?.into(),
                 "-b" | "--backlog" => backlog = Some(number_to(65535)?),
-                "-u" | "--user" => options.user = Some(User::look_up(name, &value()?)?),
+                "-u" | "--user" => options.user = Some(User::look_up(name, value()?)?),
                 "-v" | "--verbose" => options.verbose = true,
                 "--syslog" => options.syslog = true,
                 "--site" => site = Some(value()?.to_string_lossy().into_owned()),
                 "--to-port" => to_port = Some(number_to(65535)?),
-                "--stdin" => tasks.push((Task::ServeStdin, "--stdin")),
-                "--check" => tasks.push((Task::Check, "--check")),
-                "--probe" => tasks.push((Task::Probe(peer(name, &value()?)?), "--probe")),
+                "--stdin" => task = (Task::ServeStdin, name),
+                "--check" => task = (Task::Check, name),
+                "--probe" => task = (Task::Probe(peer(name, value()?)?), name),
                 _ if argument != "-" && argument.as_bytes().starts_with(b"-") => {
                     return Err(format!("unknown option {argument:?}; --help lists them"))
                 }
-                _ if operand.is_none() => operand = Some(argument.clone()),
-                _ => {
-                    return Err(format!(
-                        "{argument:?} is one too many: --check takes one FILE"
-                    ))
-                }
+                _ => operands.push(argument),
             }
-            given.push(name.to_owned());
+            if attached.is_some() {
+                return Err(format!("{argument:?}: write {name} by itself"));
+            }
+            given.push(name);
         }
-        tasks.dedup();
-        if tasks.len() > 1 {
-            return Err("only one of --stdin, --check and --probe can be given".into());
-        }
-        let (task, task_name) = tasks
-            .pop()
-            .unwrap_or((Task::Serve, "serving, only with --check and --probe"));
+        let (task, task_name) = task;
         if let Some(name) = given.iter().find(|name| !goes_with(name, task)) {
             return Err(format!("{name} does not go with {task_name}"));
         }
-        match operand {
-            Some(file) if task == Task::Check => options.policy = file.into(),
-            Some(other) => return Err(no_option(&other)),
-            None => {}
+        let mut operands = operands.into_iter();
+        if task == Task::Check {
+            options.policy = operands.next().map_or(options.policy, PathBuf::from);
+        }
+        if let Some(operand) = operands.next() {
+            let plain = operand.to_string_lossy();
+            return Err(match address("", operand, EVERYWHERE) {
+                _ if task == Task::Check => {
+                    format!("{operand:?} is one too many: --check takes one FILE")
+                }
+                Ok(_) => format!("{operand:?} is not an option: write --listen {plain}"),
+                Err(_) => format!("{operand:?} is not an option: write --policy {plain}"),
+            });
         }
         if task != Task::Check && is_stdin(&options.policy) {
             return Err("--policy: only --check reads standard input".into());
         }
-        options.task = task;
-        options.question = match (site, to_port) {
-            (Some(site), Some(port)) => Some((site, port)),
-            (None, None) => None,
-            _ => return Err("--site and --to-port go together".into()),
-        };
-        let (address, default_timeout) = match task {
-            // Flash Player waits for port 843 no longer.
-            Task::Probe(server) => (Address::At(server), 3),
-            _ => (Address::Everywhere(POLICY_PORT), 5),
-        };
-        if options.listen.is_empty() {
-            options.listen.push(address);
+        if site.is_some() != to_port.is_some() {
+            return Err("--site and --to-port go together".into());
         }
+        options.task = task;
+        options.question = site.zip(to_port);
+        if options.listen.is_empty() {
+            options.listen.push((EVERYWHERE, POLICY_PORT).into());
+        }
+        // Flash Player waits for port 843 no longer than 3 s.
+        let default_timeout = if matches!(task, Task::Probe(_)) { 3 } else { 5 };
         options.timeout = Duration::from_secs(timeout.unwrap_or(default_timeout).into());
         options.backlog = match (backlog, listenq) {
             (Some(given), _) => given,
@@ -164,33 +154,26 @@ impl Options {
 
     /// The ports that players see the policy file come from; 0 is one that the system will choose.
     pub fn ports(&self) -> Vec<u16> {
-        let port = |address: &Address| match address {
-            Address::Everywhere(port) => *port,
-            Address::At(address) => address.port(),
-        };
-        let listened_on = || self.listen.iter().map(port).collect();
-        self.public_port.map_or_else(listened_on, |port| vec![port])
+        match self.public_port {
+            Some(port) => vec![port],
+            None => self.listen.iter().map(SocketAddr::port).collect(),
+        }
     }
 }
 
-/// What to write instead of an operand.
-fn no_option(operand: &OsStr) -> String {
-    let plain = operand.to_string_lossy();
-    match address("", operand) {
-        Ok(_) => format!("{operand:?} is not an option: write --listen {plain}"),
-        Err(_) => format!("{operand:?} is not an option: write --policy {plain}"),
-    }
-}
-
-/// Whether an option has a meaning for a task. All those of a service have one for `--check`, which
-/// so tells whether it would start.
+/// Whether an option, or an operand, has a meaning for a task. All those of a service have one for
+/// `--check`, which so tells whether it would start.
 fn goes_with(option: &str, task: Task) -> bool {
-    let question = ["--site", "--to-port"].contains(&option);
+    let probing = matches!(task, Task::Probe(_));
     match option {
+        "--stdin" => task == Task::ServeStdin,
+        "--probe" => probing,
         _ if task == Task::Check => true,
+        "--check" => false,
         "-l" | "--listen" | "-b" | "--backlog" => task == Task::Serve,
-        "-p" | "--public-port" | "-t" | "--timeout" | "-v" | "--verbose" | "--probe" => true,
-        _ => question == matches!(task, Task::Probe(_)),
+        "-p" | "--public-port" | "-t" | "--timeout" | "-v" | "--verbose" => true,
+        "--site" | "--to-port" => probing,
+        _ => !probing,
     }
 }
 
@@ -218,14 +201,14 @@ fn ranged(name: &str, value: &OsStr, highest: u16) -> Result<u16, String> {
     number.ok_or_else(|| format!("{name} {value:?}: must be a whole number from 1 to {highest}"))
 }
 
-/// `PORT`, `IP`, `IP:PORT` or `[IP6]:PORT`. Literals only: no name is ever looked up.
-fn address(name: &str, value: &OsStr) -> Result<Address, String> {
+/// `PORT`, which is one at `ip`, `IP`, `IP:PORT` or `[IP6]:PORT`. Literals only: no name is ever
+/// looked up.
+fn address(name: &str, value: &OsStr, ip: IpAddr) -> Result<SocketAddr, String> {
     let text = value.to_str().unwrap_or_default();
     // The port would be the last part of the address.
     if let Some((ip, port)) = text.rsplit_once(':') {
         if ip.parse::<Ipv6Addr>().is_ok() && number(port).is_some() {
-            let right = format!("[{ip}]:{port} or [{text}]");
-            return Err(format!("{name} {value:?}: write {right}"));
+            return Err(format!("{name} {value:?}: write [{ip}]:{port} or [{text}]"));
         }
     }
     let with_port = format!("{text}:{POLICY_PORT}");
@@ -233,11 +216,8 @@ fn address(name: &str, value: &OsStr) -> Result<Address, String> {
     let forms = [text, &with_port, &bracketed];
     let literal = forms.iter().find_map(|form| form.parse().ok());
     let right = "PORT, IP, IP:PORT or [IP6]:PORT, no name, and PORT at most 65535";
-    match (number(text), literal) {
-        (Some(port), _) => Ok(Address::Everywhere(port)),
-        (_, Some(address)) => Ok(Address::At(address)),
-        _ => Err(format!("{name} {value:?}: must be {right}")),
-    }
+    let address = number(text).map(|port| (ip, port).into()).or(literal);
+    address.ok_or_else(|| format!("{name} {value:?}: must be {right}"))
 }
 
 /// Whether `--check` is to read standard input.
@@ -247,15 +227,10 @@ pub fn is_stdin(path: &Path) -> bool {
 
 /// The server to probe: `localhost` and a mere port mean 127.0.0.1.
 fn peer(name: &str, value: &OsStr) -> Result<SocketAddr, String> {
-    let port = value
-        .to_str()
-        .and_then(|text| text.strip_prefix("localhost"));
-    let literal = match port {
-        Some(port) if port.is_empty() || port.starts_with(':') => format!("127.0.0.1{port}").into(),
-        _ => value.to_owned(),
+    let text = value.to_string_lossy();
+    let literal = match text.strip_prefix("localhost") {
+        Some(port) if port.is_empty() || port.starts_with(':') => format!("127.0.0.1{port}"),
+        _ => text.into_owned(),
     };
-    match address(name, &literal)? {
-        Address::Everywhere(port) => Ok((Ipv4Addr::LOCALHOST, port).into()),
-        Address::At(address) => Ok(address),
-    }
+    address(name, OsStr::new(&literal), Ipv4Addr::LOCALHOST.into())
 }

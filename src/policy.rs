@@ -1,8 +1,9 @@
 //! The policy file, read whole, checked, and kept as the answer that players get.
 
-use std::fs::OpenOptions;
-use std::io::{self, ErrorKind, Read};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::io::AsFd;
 use std::path::Path;
 
 use crate::check::{self, MAX_SIZE};
@@ -24,6 +25,7 @@ impl Policy {
         if report.error.is_some() {
             return Err(lines.swap_remove(0));
         }
+        file.truncate(check::content(&file).len());
         file.push(0);
         Ok((Policy(file), lines))
     }
@@ -39,22 +41,20 @@ impl Policy {
 /// [`MAX_SIZE`] bytes and one, which shows that there is too much. An error names the file.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let error = |e| format!("{}: error: {e}", path.display());
-    let mut input: Box<dyn Read> = Box::new(io::stdin());
-    if !options::is_stdin(path) {
+    let file = if options::is_stdin(path) {
+        File::from(io::stdin().as_fd().try_clone_to_owned().map_err(error)?)
+    } else {
         // A FIFO would wait for a writer; and only what is open can be no other file any more.
         let mut open = OpenOptions::new();
         let open = open.read(true).custom_flags(sys::O_NONBLOCK).open(path);
-        let file = open.map_err(|e| match e.kind() {
-            ErrorKind::NotFound => error(e) + "; --policy FILE names another",
-            _ => error(e),
-        })?;
+        let file = open.map_err(|e| error(e) + "; --policy FILE names another")?;
         if !file.metadata().map_err(error)?.is_file() {
             return Err(format!("{}: error: not a regular file", path.display()));
         }
-        input = Box::new(file);
-    }
+        file
+    };
     let mut content = Vec::new();
-    let mut input = input.take(MAX_SIZE as u64 + 1);
+    let mut input = file.take(MAX_SIZE as u64 + 1);
     input.read_to_end(&mut content).map_err(error)?;
     Ok(content)
 }

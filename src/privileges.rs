@@ -12,7 +12,7 @@ pub struct User {
 }
 
 impl User {
-    /// Looks up `USER` or `USER:GROUP`, each a name or a number; without a group it is the user's own.
+    /// Looks up `USER` or `USER:GROUP`, each a name or a number; else the group is the user's own.
     /// Neither may be root's. An error names the option and what was given.
     pub fn look_up(option: &str, given: &OsStr) -> Result<User, String> {
         let text = given.to_string_lossy();
@@ -37,23 +37,21 @@ impl User {
     /// Becomes this user for good.
     pub fn take_over(&self) -> Result<(), String> {
         let hint = "only root can become another user: start as root, or leave --user out";
-        sys::become_user(self.id, self.group)
-            .map_err(|e| format!("cannot give up root: {e}; {hint}"))
+        let done = sys::become_user(self.id, self.group);
+        done.map_err(|e| format!("cannot give up root: {e}; {hint}"))
     }
 }
 
 /// The number in a field of the line for `key`, a name or else the number in the third field.
 fn look_up(file: &str, key: &str, field: usize) -> Option<u32> {
-    let text = fs::read(file).ok()?;
-    let text = String::from_utf8_lossy(&text);
+    let bytes = fs::read(file).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
     let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let line = lines.find(|f| [f.first(), f.get(2)].contains(&Some(&key)))?;
+    let line = lines.find(|fields| [fields.first(), fields.get(2)].contains(&Some(&key)))?;
     number(line.get(field)?)
 }
 
+/// The highest number means "no change" to the kernel.
 fn number(text: &str) -> Option<u32> {
-    // The highest number means "no change" to the kernel.
-    text.parse()
-        .ok()
-        .filter(|n| *n != u32::MAX && !text.starts_with('+'))
+    text.parse().ok().filter(|number| *number != u32::MAX)
 }

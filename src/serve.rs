@@ -10,7 +10,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::io::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{mpsc, Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,16 +27,8 @@ const SPARE_THREADS: usize = 16;
 /// How many connections may be handed over and not taken yet.
 const QUEUE: usize = 64;
 
-/// A thread needs less than 8 KB to serve; the rest is room for std and the C library. The usual
-/// 2 MB would not let 1000 threads fit into 32 bits of address.
-const STACK_SIZE: usize = 64 * 1024;
-
 /// Bytes that must be left when a policy file is read: more than the largest one takes meanwhile.
 const MEMORY_TO_RELOAD: usize = 1 << 20;
-
-/// Bytes that must be left when a thread is started, which takes a tenth of a megabyte: the rest is
-/// for a policy file that is just being read.
-const MEMORY_TO_START: usize = 2 * MEMORY_TO_RELOAD;
 
 /// How long accepting pauses when something has run out and nobody can give way.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -101,7 +93,7 @@ impl Server {
         });
         for listener in &server.listeners {
             let (server, listener) = (server.clone(), listener.clone());
-            start_thread(move || server.accept(&listener))
+            sys::start_thread(move || server.accept(&listener))
                 .map_err(|e| format!("cannot start a thread: {e}"))?;
         }
         Ok(server)
@@ -178,7 +170,7 @@ impl Server {
         state.threads += 1;
         drop(state);
         let server = self.clone();
-        if let Err(e) = start_thread(move || server.wait_for_clients()) {
+        if let Err(e) = sys::start_thread(move || server.wait_for_clients()) {
             state = self.state();
             state.threads -= 1;
             self.report(&mut state, "start a thread", &e);
@@ -186,8 +178,13 @@ impl Server {
                 state.give_way();
                 return;
             }
-            // Then this one waits itself, and nobody gives way before somebody comes.
+            // Then this one waits itself, and nobody gives way before somebody comes, or the server
+            // stops: one after another they could take long.
             while let Some(conversation) = state.queue.pop_front() {
+                if self.stopping() {
+                    state.waiting.remove(&conversation.number);
+                    let _ = conversation.stream.shutdown(conversation.ending());
+                }
                 drop(state);
                 self.finish(conversation, Some(listener));
                 state = self.state();
@@ -225,9 +222,10 @@ impl Server {
             if conversation.ending() == Shutdown::Both {
                 self.state().register(&conversation);
             }
-            // Of a listener that was stopped poll would say that somebody is queued.
+            // Of a listener that was stopped poll says that somebody is queued.
             let listener = listener.filter(|_| !self.stopping());
-            if conversation.wait(listener.map(|listener| listener.socket.as_raw_fd())) {
+            let queue = listener.map(|listener| listener.socket.as_raw_fd());
+            if conversation.wait(queue) && !self.stopping() {
                 self.state().waiting.remove(&conversation.number);
                 break conversation.cut(Outcome::Evicted);
             }
@@ -244,12 +242,13 @@ impl Server {
     /// server stops if the listener is none any more.
     fn pause(&self, listener: &Listener, error: &io::Error) {
         if !sys::is_listening(&listener.socket) {
-            log::line(&format!(
-                "no longer listening on {}: {error}",
-                listener.address
-            ));
-            self.failed.store(true, SeqCst);
-            sys::ask_to_stop();
+            if !self.failed.swap(true, SeqCst) {
+                log::line(&format!(
+                    "{} does not listen any more: {error}",
+                    listener.address
+                ));
+                sys::ask_to_stop();
+            }
             return thread::sleep(PAUSE);
         }
         // Linux says that no descriptor is left before it sees whether anybody has come.
@@ -365,22 +364,6 @@ impl State {
     fn open(&self) -> u64 {
         self.accepted - self.ended.iter().sum::<u64>()
     }
-}
-
-/// Starts a thread and returns when it runs: one at a time, for each needs memory that was free just
-/// before, and std would abort without.
-fn start_thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _alone = ONE_AT_A_TIME.lock();
-    sys::probe_memory(MEMORY_TO_START)?;
-    let (starting, running) = mpsc::channel::<()>();
-    let run = move || {
-        drop(starting);
-        work();
-    };
-    thread::Builder::new().stack_size(STACK_SIZE).spawn(run)?;
-    let _ = running.recv();
-    Ok(())
 }
 
 /// Whether an episode begins of something that was last seen then.

@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::raw::{c_int, c_short, c_ulong};
 use std::os::unix::io::{AsRawFd, RawFd};
 use std::ptr;
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -32,12 +33,19 @@ const ENOBUFS: c_int = if MIPS { 132 } else { 105 };
 const READ_WRITE: c_int = 3;
 const PRIVATE_ANONYMOUS: c_int = if MIPS { 0x802 } else { 0x22 };
 const SHUT_RD: c_int = 0;
-const SO_TYPE: c_int = if MIPS { 0x1008 } else { 3 };
-const SOCK_STREAM: c_int = if MIPS { 2 } else { 1 };
 const PR_SET_NO_NEW_PRIVS: c_int = 38;
 const PR_GET_NO_NEW_PRIVS: c_int = 39;
 /// To open a file without waiting, for `OpenOptionsExt::custom_flags`.
 pub const O_NONBLOCK: c_int = if MIPS { 0x80 } else { 0x800 };
+// Of SPARC and others the numbers are not here.
+#[rustfmt::skip]
+#[cfg(not(all(target_os = "linux", any(
+    target_arch = "x86", target_arch = "x86_64", target_arch = "arm", target_arch = "aarch64",
+    target_arch = "mips", target_arch = "mips32r6", target_arch = "mips64", target_arch = "mips64r6",
+    target_arch = "powerpc", target_arch = "powerpc64", target_arch = "riscv32",
+    target_arch = "riscv64", target_arch = "s390x", target_arch = "loongarch64", target_arch = "m68k",
+))))]
+compile_error!("the numbers of this system's calls are not known: Linux, and not on SPARC");
 const MIPS: bool = cfg!(any(
     target_arch = "mips",
     target_arch = "mips32r6",
@@ -48,6 +56,14 @@ const MIPS: bool = cfg!(any(
 /// What [`ready`] waits for: something to read, or room to write.
 pub const POLLIN: c_short = 1;
 pub const POLLOUT: c_short = 4;
+
+/// A thread needs less than 8 KB to serve; the rest is room for std and the C library. The usual
+/// 2 MB would not let 1000 threads fit into 32 bits of address.
+const STACK_SIZE: usize = 64 * 1024;
+
+/// Bytes that must be left when a thread is started, which takes a tenth of a megabyte. The rest is
+/// for others that have made sure of a megabyte just now.
+const MEMORY_TO_START: usize = 2 << 20;
 
 /// In the place of a descriptor that is not to be waited for, see poll(2).
 pub const NO_DESCRIPTOR: RawFd = -1;
@@ -136,27 +152,17 @@ pub fn defer_accept(listener: &TcpListener) {
 
 /// Whether `socket` is one that accepts connections.
 pub fn is_listening(socket: &impl AsRawFd) -> bool {
-    option(socket, SO_ACCEPTCONN) == Some(1)
-}
-
-/// Whether `socket` is a stream, which TCP is and UDP is not.
-pub fn is_stream(socket: &TcpStream) -> bool {
-    option(socket, SO_TYPE) == Some(SOCK_STREAM)
-}
-
-fn option(socket: &impl AsRawFd, name: c_int) -> Option<c_int> {
     let (fd, mut value, mut size) = (socket.as_raw_fd(), 0, 4);
     // SAFETY: `value` has the four bytes that `size` promises, and both outlive the call.
-    let returned = unsafe { getsockopt(fd, SOL_SOCKET, name, &mut value, &mut size) };
-    (returned == 0).then_some(value)
+    let returned = unsafe { getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &mut value, &mut size) };
+    returned == 0 && value == 1
 }
 
 /// Whether descriptors or memory have run out.
 pub fn is_shortage(error: &io::Error) -> bool {
     let shortages = [ENOMEM, ENFILE, EMFILE, ENOBUFS];
-    error
-        .raw_os_error()
-        .map_or(false, |n| shortages.contains(&n))
+    let number = error.raw_os_error();
+    number.map_or(false, |number| shortages.contains(&number))
 }
 
 /// Reads what has arrived; 0 is the end. Where nothing has, the error is of kind `WouldBlock`: std
@@ -193,15 +199,32 @@ pub fn ready<const N: usize>(fds: [(RawFd, c_short); N], timeout: Duration) -> [
 }
 
 /// Raises the soft limit of open descriptors to `wanted`, or to the hard limit where that is less.
-pub fn raise_descriptor_limit(wanted: u32) {
+pub fn raise_descriptor_limit(wanted: u64) {
     let mut limit = RLimit { soft: 0, hard: 0 };
     // SAFETY: `limit` has the layout of `struct rlimit` and outlives both calls.
     unsafe {
-        if getrlimit(RLIMIT_NOFILE, &mut limit) == 0 && limit.soft < wanted.into() {
-            limit.soft = u64::from(wanted).min(limit.hard);
+        if getrlimit(RLIMIT_NOFILE, &mut limit) == 0 && limit.soft < wanted {
+            limit.soft = wanted.min(limit.hard);
             setrlimit(RLIMIT_NOFILE, &limit);
         }
     }
+}
+
+/// Starts a thread and returns when it runs: one at a time, for each takes memory and mappings that
+/// were free just before, and std aborts where it finds none.
+pub fn start_thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock();
+    probe_memory(MEMORY_TO_START)?;
+    let running = Arc::new(Barrier::new(2));
+    let its_running = running.clone();
+    let run = move || {
+        its_running.wait();
+        work();
+    };
+    thread::Builder::new().stack_size(STACK_SIZE).spawn(run)?;
+    running.wait();
+    Ok(())
 }
 
 /// Fails with the kernel's reason where it would not give another `size` bytes of memory now, or not
@@ -259,7 +282,8 @@ pub fn ask_to_stop() {
     unsafe { kill(std::process::id() as c_int, SIGTERM) };
 }
 
-/// Closes every descriptor but the standard ones: what whoever started the program has left open.
+/// Closes every descriptor but the standard ones, which whoever started the program left open. Comes
+/// before anything is opened here that stays open.
 pub fn close_inherited() {
     let entries = fs::read_dir("/proc/self/fd")
         .into_iter()
@@ -269,7 +293,7 @@ pub fn close_inherited() {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();
     for fd in numbers.into_iter().filter(|fd| *fd > 2) {
-        // SAFETY: nothing here has opened a descriptor yet that it still needs.
+        // SAFETY: nothing in this program owns a descriptor yet, but for the standard ones.
         unsafe { close(fd) };
     }
 }

@@ -1,33 +1,46 @@
-//! A small, strict reader of XML 1.0 in UTF-8: is a file well-formed, and if not, where not?
-//!
-//! The DOCTYPE is skipped: the only entities are the five standard ones and character references.
-//! No recursion; memory in proportion to the file, whatever it holds.
+//! A tolerant reader of XML: it reads what Adobe's published parser reads (avmplus, `XMLParser`),
+//! and remembers what a strict reader of XML 1.0 minds. No recursion; memory in proportion to the
+//! text. Of entities it knows the five standard ones and character references.
+
+use std::collections::BTreeSet;
 
 use crate::log;
-use crate::options::number;
 
 const BLANKS: &[char] = &[' ', '\t', '\r', '\n'];
 
-/// A place in the file: line and column from 1, columns in characters.
-pub type Position = (u32, u32);
+/// What < and > do not count in, in a DOCTYPE.
+const QUOTES: &[(&str, &str)] = &[("<!--", "-->"), ("<?", "?>"), ("\"", "\""), ("'", "'")];
 
-/// Where the file is not well-formed; what is wrong there, and what to write instead.
-pub type Fault = (Position, String);
+/// A place in the text, in bytes; what is wrong there, and what to write instead.
+pub type Fault = (usize, String);
 
 /// An attribute; in its value references are replaced, and newlines and tabs are blanks.
 pub struct Attribute<'a> {
-    pub at: Position,
+    pub at: usize,
     pub name: &'a str,
     pub value: String,
 }
 
 pub enum Event<'a> {
-    /// The XML declaration. Blanks before it are let pass.
-    Declaration(Vec<Attribute<'a>>),
     Start(&'a str, Vec<Attribute<'a>>),
     /// Text other than blanks in an element.
     Text,
     End,
+}
+
+#[derive(Default)]
+pub struct Document<'a> {
+    /// In the order of the text, each with its place.
+    pub events: Vec<(usize, Event<'a>)>,
+    /// What a strict reader minds.
+    pub minded: Vec<Fault>,
+    /// What the declaration says of the encoding, or nothing.
+    pub encoding: Option<&'a str>,
+    text: &'a str,
+    /// What comes before this is read.
+    at: usize,
+    open: Vec<(usize, &'a str)>,
+    has_doctype: bool,
 }
 
 /// Text from the file fit for a message: on one line, printable, at most 60 characters of it.
@@ -37,273 +50,330 @@ pub fn shown(text: &str) -> String {
     log::harmless(&start) + more
 }
 
-/// Reads a whole file: its events in order, each with its place.
-pub fn read(file: &[u8]) -> Result<Vec<(Position, Event<'_>)>, Fault> {
-    let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
-    let valid = std::str::from_utf8(file).map_or_else(|e| e.valid_up_to(), str::len);
-    let rest = std::str::from_utf8(file.get(..valid).unwrap_or_default()).unwrap_or_default();
-    let mut cursor = Cursor { rest, at: (1, 1) };
-    let events = match file.get(cursor.run(|c| !is_xml(c)).len()) {
-        Some(0) => Err("a NUL would end the policy here: remove it, the server adds one".into()),
-        Some(_) => Err("no character of UTF-8 text: save as UTF-8, or remove it".into()),
-        None => {
-            cursor = Cursor { rest, at: (1, 1) };
-            document(&mut cursor)
-        }
+/// Reads a whole file. An error is what Adobe's parser does not read.
+pub fn read(text: &str) -> Result<Document<'_>, Fault> {
+    let mut document = Document {
+        text,
+        ..Document::default()
     };
-    events.map_err(|text| (cursor.at, text))
-}
-
-fn document<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<(Position, Event<'a>)>, String> {
-    cursor.blanks();
-    let first = cursor.at;
-    let mut events = Vec::new();
-    let mut open = Vec::new();
-    let mut doctype_seen = false;
-    loop {
-        cursor.blanks();
-        let at = cursor.at;
-        let root_closed = open.is_empty() && matches!(events.last(), Some((_, Event::End)));
-        if cursor.rest.is_empty() {
-            return match open.pop().map(shown) {
-                Some(name) => Err(format!("<{name}> is open: write </{name}>")),
-                None if root_closed => Ok(events),
-                None => Err("no element: write <cross-domain-policy>".into()),
-            };
-        } else if cursor.take("<!--") {
-            cursor.until("--")?;
-            cursor.expect(">")?;
-        } else if cursor.take("<?") {
-            let name = cursor.name()?;
-            if !name.eq_ignore_ascii_case("xml") {
-                if !cursor.rest.starts_with("?>") {
-                    cursor.blank()?;
-                }
-                cursor.until("?>")?;
-                continue;
-            }
-            let attributes = cursor.attributes()?;
-            cursor.expect("?>")?;
-            if name != "xml" || at != first || !is_declaration(&attributes) {
-                cursor.at = at;
-                return Err(r#"write <?xml version="1.0"?>, at the start of the file only"#.into());
-            }
-            events.push((at, Event::Declaration(attributes)));
-        } else if !doctype_seen && !root_closed && open.is_empty() && cursor.take("<!DOCTYPE") {
-            doctype_seen = true;
-            cursor.doctype()?;
-        } else if root_closed || open.is_empty() && !cursor.rest.starts_with('<') {
-            return Err("outside the root element: remove this".into());
-        } else if cursor.take("</") {
-            let name = cursor.name()?;
-            cursor.blanks();
-            cursor.expect(">")?;
-            let due = open.pop().unwrap_or_default();
-            if name != due {
-                cursor.at = at;
-                return Err(format!("</{}> where </{}> is due", shown(name), shown(due)));
-            }
-            events.push((at, Event::End));
-        } else if !open.is_empty() && cursor.take("<![CDATA[") {
-            cursor.until("]]>")?;
-            events.push((at, Event::Text));
-        } else if cursor.take("<") {
-            let name = cursor.name()?;
-            events.push((at, Event::Start(name, cursor.attributes()?)));
-            match cursor.take("/") {
-                true => events.push((at, Event::End)),
-                false => open.push(name),
-            }
-            cursor.expect(">")?;
-        } else {
-            cursor.text("<")?;
-            events.push((at, Event::Text));
-        }
+    document.blanks();
+    while !document.rest().is_empty() {
+        document.next()?;
+        document.blanks();
     }
+    if let Some(control) = text.find(|c| !is_xml(c)) {
+        document.mind(control, "a control character: remove it");
+    }
+    let missing = match document.open.last() {
+        Some((_, name)) => format!("</{}>", shown(name)),
+        None if document.events.is_empty() => "<cross-domain-policy>".into(),
+        None => return Ok(document),
+    };
+    Err((document.at, format!("write {missing} here")))
 }
 
-/// What is still to be read of the file, and where that begins; after a failure, where that is.
-struct Cursor<'a> {
-    rest: &'a str,
-    at: Position,
-}
+impl<'a> Document<'a> {
+    /// Reads what begins here: a tag, text, or one of the others.
+    fn next(&mut self) -> Result<(), Fault> {
+        let at = self.at;
+        let outside = self.open.is_empty();
+        let rest = self.rest().strip_prefix('<');
+        let is_tag = rest.map_or(false, |rest| !rest.starts_with(['!', '/']));
+        if self.take("<!--") {
+            let comment = self.until("-->")?;
+            if comment.contains("--") || comment.ends_with('-') {
+                let place = comment.find("--").unwrap_or(comment.len() - 1);
+                self.mind(at + 4 + place, "two hyphens in a comment: write one");
+            }
+        } else if self.take("<?") {
+            let instruction = self.until("?>")?;
+            let name = instruction.split(BLANKS).next().unwrap_or_default();
+            match name.eq_ignore_ascii_case("xml") {
+                true => self.declaration(at, instruction),
+                false => self.mind_name(at + 2, name),
+            }
+        } else if self.take("<!DOCTYPE") {
+            self.doctype(at)?;
+        } else if outside && !(is_tag && self.events.is_empty()) {
+            return Err((at, "outside the root element: remove this".into()));
+        } else if !outside && self.take("<![CDATA[") {
+            self.until("]]>")?;
+            self.events.push((at, Event::Text));
+        } else if self.take("<") {
+            self.tag(at)?;
+        } else {
+            self.text("<");
+            self.events.push((at, Event::Text));
+        }
+        Ok(())
+    }
 
-impl<'a> Cursor<'a> {
-    /// The attributes of a tag.
-    fn attributes(&mut self) -> Result<Vec<Attribute<'a>>, String> {
+    fn declaration(&mut self, at: usize, declaration: &'a str) {
+        let outline = outline(declaration).replace(" =", "=").replace("= ", "=");
+        let rest = outline.strip_prefix("xml version=\"").unwrap_or("?");
+        let with_encoding = rest.strip_prefix(" encoding=\"");
+        let mut values = declaration.split(['"', '\'']).skip(1).step_by(2);
+        let is_sign = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if at > 0 {
+            self.mind(at, "<?xml ...?> after the start: remove it");
+        } else if !["", " standalone=\""].contains(&with_encoding.unwrap_or(rest))
+            || !values.all(|value| value.chars().all(is_sign))
+        {
+            self.mind(at, "this declaration: write <?xml version=\"1.0\"?>");
+        }
+        let encoding = declaration.split(['"', '\'']).nth(3);
+        self.encoding = encoding.filter(|_| with_encoding.is_some());
+    }
+
+    /// The DOCTYPE after its first word. What is declared in it does not count.
+    fn doctype(&mut self, at: usize) -> Result<(), Fault> {
+        let start = self.at;
+        let is_strict = self.skip_doctype(QUOTES) && is_doctype(self.text.get(at..self.at));
+        if !is_strict {
+            // Adobe's parser counts each < and >, wherever it stands.
+            self.at = start;
+            if !self.skip_doctype(&[]) {
+                return Err((at, "no end of this DOCTYPE: write >".into()));
+            }
+        }
+        if self.has_doctype || !self.events.is_empty() {
+            self.mind(at, "a second or late DOCTYPE: remove it");
+        } else if !is_strict {
+            self.mind(at, "this DOCTYPE: remove it, no player needs one");
+        }
+        self.has_doctype = true;
+        Ok(())
+    }
+
+    /// Skips to where as many > as < have come, and returns whether that is in the text.
+    fn skip_doctype(&mut self, quotes: &[(&str, &str)]) -> bool {
+        let mut depth = 1;
+        while depth > 0 && !self.rest().is_empty() {
+            self.run(|c| "<>\"'".contains(c));
+            match quotes.iter().find(|(mark, _)| self.take(mark)) {
+                Some((_, end)) if self.until(end).is_err() => return false,
+                Some(_) => {}
+                None if self.take(">") => depth -= 1,
+                None => depth += i32::from(self.skip(1) == "<"),
+            }
+        }
+        depth == 0
+    }
+
+    /// A tag after its `<`, which is at `at`. Adobe's parser takes as a name what comes before a
+    /// blank, `>` or `/>`, and reads an end tag as it reads a start tag.
+    fn tag(&mut self, at: usize) -> Result<(), Fault> {
+        let mut name = self.run(|c| c == '>' || BLANKS.contains(&c));
+        if self.rest().starts_with('>') && name.ends_with('/') {
+            self.at -= 1;
+            name = name.get(..name.len() - 1).unwrap_or_default();
+        }
+        if name.is_empty() || name == "/" {
+            return Err((at, "no name right after <: write it, or &lt;".into()));
+        }
+        let attributes = self.attributes()?;
+        let is_empty = self.take("/");
+        if !self.take(">") {
+            return Err((at, "no end of this tag: write >".into()));
+        }
+        if let Some(name) = name.strip_prefix('/') {
+            let (start, due) = self.open.pop().unwrap_or_default();
+            if name != due {
+                // Where the end tag fits one further out, the start tag is at fault.
+                let inner = self.open.iter().any(|(_, open)| *open == name);
+                let what = match inner {
+                    true => format!("<{0}> is open: write </{0}>, or /> for its >", shown(due)),
+                    false => format!(
+                        "</{}> where </{}> is due: write that",
+                        shown(name),
+                        shown(due)
+                    ),
+                };
+                return Err((if inner { start } else { at }, what));
+            } else if !attributes.is_empty() || is_empty {
+                self.mind(at, "more than a name in an end tag: remove it");
+            }
+            self.events.push((at, Event::End));
+            return Ok(());
+        }
+        self.mind_name(at + 1, name);
+        self.events.push((at, Event::Start(name, attributes)));
+        match is_empty {
+            true => self.events.push((at, Event::End)),
+            false => self.open.push((at, name)),
+        }
+        Ok(())
+    }
+
+    /// The attributes of a tag, up to its end or that of the text.
+    fn attributes(&mut self) -> Result<Vec<Attribute<'a>>, Fault> {
         let mut attributes: Vec<Attribute> = Vec::new();
-        while self.blanks() && !self.rest.starts_with(['/', '>', '?']) {
-            let at = self.at;
-            let name = self.name()?;
-            if attributes.iter().any(|a| a.name == name) {
-                self.at = at;
-                return Err(format!("a second {}: remove one", shown(name)));
+        let mut names = BTreeSet::new();
+        loop {
+            let apart = self.blanks();
+            let (at, rest) = (self.at, self.rest());
+            if rest.is_empty() || rest.starts_with('>') || rest.starts_with("/>") {
+                return Ok(attributes);
+            }
+            let name = self.run(|c| "=>".contains(c) || BLANKS.contains(&c));
+            if name == "/" {
+                return Err((at, "write /> here, without a blank in it".into()));
             }
             self.blanks();
-            self.expect("=")?;
-            let quote = self.quote()?;
-            let value = self.text(quote)?;
-            self.expect(quote)?;
+            let is_named = !name.is_empty() && self.take("=");
+            self.blanks();
+            let mut quotes = ["\"", "'"].into_iter().filter(|_| is_named);
+            let quote = quotes.find(|quote| self.take(quote)).ok_or_else(|| {
+                // With doubled marks the value is empty, without the last one this is in quotes.
+                let ends_wrong = |a: &&Attribute| a.value.is_empty() || name.contains(['"', '\'']);
+                let last = attributes.last().filter(|_| !apart).filter(ends_wrong);
+                let (at, name) = last.map_or((at, name), |a| (a.at, a.name));
+                let name = name.trim_end_matches('/');
+                if !is_name(name) {
+                    return (at, "this is no attribute: remove it".into());
+                }
+                let right = "with one pair of straight quotation marks";
+                (at, format!("write {name}=\"...\" here, {right}"))
+            })?;
+            let value = self.text(quote);
+            if !self.take(quote) {
+                return Err((at, format!("no end of this value: write {quote} after it")));
+            } else if !apart {
+                self.mind(at, "attributes without a blank between: write one here");
+            } else if !names.insert(name) {
+                self.mind(at, "a repeated attribute: remove one");
+            }
+            self.mind_name(at, name);
             attributes.push(Attribute { at, name, value });
         }
-        Ok(attributes)
     }
 
-    /// A straight quotation mark, after blanks.
-    fn quote(&mut self) -> Result<&'static str, String> {
-        self.blanks();
-        let quote = if self.rest.starts_with('\'') {
-            "'"
-        } else {
-            "\""
-        };
-        self.expect(quote).map(|()| quote)
-    }
-
-    /// Text up to `end`, a `<` or the end of the file, with its references replaced.
-    fn text(&mut self, end: &str) -> Result<String, String> {
+    /// Text up to `end`, a `<` or the end of the text, with its references replaced.
+    fn text(&mut self, end: &str) -> String {
         let mut text = String::new();
         loop {
             let plain = self.run(|c| c == '<' || c == '&' || end.contains(c));
             if end == "<" && plain.contains("]]>") {
-                return Err("]]> before this: write ]]&gt;".into());
+                self.mind(self.at, "]]> before this: write ]]&gt;");
             }
             text += &plain.replace(BLANKS, " ");
-            if !self.rest.starts_with('&') {
-                return Ok(text);
+            let at = self.at;
+            if !self.take("&") {
+                return text;
             }
-            let (reference, _) = self.rest.split_once(';').unwrap_or_default();
-            text.push(referred(reference).ok_or("this & refers to nothing: write &amp;")?);
-            self.skip(reference.len() + 1);
-        }
-    }
-
-    /// The DOCTYPE after its first word. What is declared in it does not count.
-    fn doctype(&mut self) -> Result<(), String> {
-        self.blank()?;
-        self.name()?;
-        self.blanks();
-        let identifiers = match self.take("PUBLIC") {
-            true => 2,
-            false => u8::from(self.take("SYSTEM")),
-        };
-        for _ in 0..identifiers {
-            self.blank()?;
-            let quote = self.quote()?;
-            self.until(quote)?;
-        }
-        self.blanks();
-        if self.take("[") {
-            let quotes = [("\"", "\""), ("'", "'"), ("<!--", "-->"), ("<?", "?>")];
-            while !self.rest.is_empty() && !self.take("]") {
-                match quotes.iter().find(|(start, _)| self.take(start)) {
-                    Some((_, end)) => self.until(end)?,
-                    None => drop(self.take("<")),
-                }
-                self.run(|c| "\"'<]".contains(c));
+            let c = referred(self.run(|c| !c.is_alphanumeric() && !"#._:-".contains(c)));
+            let is_whole = self.take(";");
+            if let (Some(c), true) = (c, is_whole) {
+                text.push(c);
+                continue;
             }
-            self.blanks();
+            // A DOCTYPE may declare what is not known here.
+            if !is_whole || !self.has_doctype {
+                self.mind(at, "& as text: write &amp;");
+            }
+            self.at = at;
+            text += self.skip(1);
         }
-        self.expect(">")
     }
 
-    fn name(&mut self) -> Result<&'a str, String> {
-        if !self.rest.starts_with(starts_name) {
-            return Err("no name: write one here, or &lt; for a < that is text".into());
-        }
-        Ok(self.run(|c| !continues_name(c)))
+    fn mind(&mut self, at: usize, what: &str) {
+        self.minded.push((at, what.into()));
     }
 
-    fn blank(&mut self) -> Result<(), String> {
-        match self.blanks() {
-            true => Ok(()),
-            false => Err("write a blank here".into()),
+    fn mind_name(&mut self, at: usize, name: &str) {
+        if name.contains('=') {
+            self.mind(at, "a name and an attribute in one: write a blank between");
+        } else if !is_name(name) {
+            self.mind(at, &format!("\"{}\" as a name: correct it", shown(name)));
         }
+    }
+
+    /// Skips and returns what comes before `mark`, and skips the mark.
+    fn until(&mut self, mark: &str) -> Result<&'a str, Fault> {
+        let error = (self.at, format!("no end of this: write {mark}"));
+        let (text, _) = self.rest().split_once(mark).ok_or(error)?;
+        self.skip(text.len() + mark.len());
+        Ok(text)
+    }
+
+    /// Takes `mark`, in any case.
+    fn take(&mut self, mark: &str) -> bool {
+        let found = self.rest().get(..mark.len());
+        let found = found.filter(|found| found.eq_ignore_ascii_case(mark));
+        self.skip(found.map_or(0, str::len));
+        found.is_some()
     }
 
     fn blanks(&mut self) -> bool {
         !self.run(|c| !BLANKS.contains(&c)).is_empty()
     }
 
-    /// Skips what comes before `mark`, and the mark.
-    fn until(&mut self, mark: &str) -> Result<(), String> {
-        let n = self.rest.find(mark);
-        self.skip(n.ok_or(format!("no end of this: write {mark}"))? + mark.len());
-        Ok(())
-    }
-
-    fn expect(&mut self, mark: &str) -> Result<(), String> {
-        let taken = self.take(mark).then_some(());
-        taken.ok_or_else(|| format!("write {mark} here"))
-    }
-
-    fn take(&mut self, mark: &str) -> bool {
-        self.rest.starts_with(mark) && !self.skip(mark.len()).is_empty()
-    }
-
     /// Skips and returns the characters before the first that is an `end`.
     fn run(&mut self, end: impl Fn(char) -> bool) -> &'a str {
-        self.skip(self.rest.find(end).unwrap_or(self.rest.len()))
+        self.skip(self.rest().find(end).unwrap_or(self.rest().len()))
     }
 
     /// Skips and returns `n` bytes, which end between two characters.
     fn skip(&mut self, n: usize) -> &'a str {
-        let skipped = self.rest.get(..n).unwrap_or_default();
-        self.rest = self.rest.get(n..).unwrap_or_default();
-        for c in skipped.chars() {
-            self.at = match c {
-                '\n' => (self.at.0 + 1, 1),
-                _ => (self.at.0, self.at.1 + 1),
-            };
-        }
+        let skipped = self.rest().get(..n).unwrap_or_default();
+        self.at += skipped.len();
         skipped
     }
-}
 
-fn is_declaration(attributes: &[Attribute]) -> bool {
-    let mut order = ["version", "encoding", "standalone"].iter();
-    let right = |a: &Attribute| match a.name {
-        "version" => a.value.strip_prefix("1.").and_then(number).is_some(),
-        "standalone" => a.value == "yes" || a.value == "no",
-        _ => a
-            .value
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)),
-    };
-    let mut attributes = attributes.iter().peekable();
-    attributes.peek().map_or(false, |a| a.name == "version")
-        && attributes.all(|a| right(a) && order.any(|name| *name == a.name))
-}
-
-/// The character that `reference` stands for: from its `&` to before its `;`.
-fn referred(reference: &str) -> Option<char> {
-    match reference {
-        "&lt" => Some('<'),
-        "&gt" => Some('>'),
-        "&amp" => Some('&'),
-        "&apos" => Some('\''),
-        "&quot" => Some('"'),
-        _ => {
-            let number = reference.strip_prefix("&#").filter(|n| !n.contains('+'))?;
-            let hex = number.strip_prefix('x');
-            let code = u32::from_str_radix(hex.unwrap_or(number), hex.map_or(10, |_| 16));
-            char::from_u32(code.ok()?).filter(|c| is_xml(*c))
-        }
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
     }
 }
 
-/// The characters that a name begins with (XML 1.0, fifth edition).
-fn starts_name(c: char) -> bool {
-    matches!(c, ':' | '_' | 'A'..='Z' | 'a'..='z' | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}'
-        | '\u{f8}'..='\u{2ff}' | '\u{370}'..='\u{37d}' | '\u{37f}'..='\u{1fff}'
-        | '\u{200c}'..='\u{200d}' | '\u{2070}'..='\u{218f}' | '\u{2c00}'..='\u{2fef}'
-        | '\u{3001}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fffd}'
-        | '\u{10000}'..='\u{effff}')
+/// `text` with a single " for each value in quotation marks, and one blank for many.
+fn outline(text: &str) -> String {
+    let (mut outline, mut quote) = (String::new(), None);
+    for c in text.chars() {
+        match quote {
+            Some(open) if open == c => {
+                outline.push('"');
+                quote = None;
+            }
+            Some(_) => {}
+            None if c == '"' || c == '\'' => quote = Some(c),
+            None => outline.push(c),
+        }
+    }
+    outline.split_whitespace().collect::<Vec<&str>>().join(" ")
 }
 
-fn continues_name(c: char) -> bool {
-    let marks = ('\u{300}'..='\u{36f}').contains(&c) || "\u{b7}\u{203f}\u{2040}".contains(c);
-    starts_name(c) || c.is_ascii_digit() || "-.".contains(c) || marks
+/// Is it a DOCTYPE as XML has it? What is declared in it does not count.
+fn is_doctype(text: Option<&str>) -> bool {
+    let outline = outline(text.unwrap_or_default());
+    let outline = outline
+        .split(['[', '>'])
+        .next()
+        .unwrap_or_default()
+        .trim_end();
+    let mut words = outline.splitn(3, ' ');
+    let is_right = words.next() == Some("<!DOCTYPE") && words.next().map_or(false, is_name);
+    let external = words.next().unwrap_or_default();
+    is_right && ["", "SYSTEM \"", "PUBLIC \" \""].contains(&external)
+}
+
+/// Is it a name, as near as that is without XML's tables of characters?
+fn is_name(name: &str) -> bool {
+    let mut signs = name.chars();
+    let first = signs.next().unwrap_or('-');
+    (first.is_alphabetic() || first == '_' || first == ':')
+        && signs.all(|c| c.is_alphanumeric() || "-._:".contains(c))
+}
+
+/// The character that `reference` stands for: what is between its `&` and its `;`.
+fn referred(reference: &str) -> Option<char> {
+    let known = ["<lt", ">gt", "&amp", "'apos", "\"quot"];
+    if let Some(known) = known.iter().find(|known| known.get(1..) == Some(reference)) {
+        return known.chars().next();
+    }
+    let number = reference.strip_prefix('#')?;
+    let hex = number.strip_prefix('x');
+    let code = u32::from_str_radix(hex.unwrap_or(number), hex.map_or(10, |_| 16));
+    char::from_u32(code.ok()?).filter(|c| is_xml(*c))
 }
 
 fn is_xml(c: char) -> bool {

@@ -162,6 +162,13 @@ fn install_uninstall() {
         assert_eq!(text(&link), right);
     }
 
+    // Server and helper are of one version.
+    for command in [&own[0], &own[1]] {
+        let output = Command::new(root.join(command)).arg("--version").output();
+        let said = String::from_utf8(output.unwrap().stdout).unwrap();
+        assert!(said.trim().ends_with(env!("CARGO_PKG_VERSION")), "{}", said);
+    }
+
     // The service files join them, and none is enabled: nothing but these files is there.
     for services in ["install-systemd", "install-openrc", "install-sysv"] {
         make(&source, &[services, &destdir]);
@@ -170,7 +177,9 @@ fn install_uninstall() {
     all.extend([
         "etc/conf.d/flash-policy-serv",
         "etc/default/flash-policy-serv",
+        "etc/init.d/flash-policy-nat",
         "etc/init.d/flash-policy-serv",
+        "usr/local/lib/systemd/system/flash-policy-nat.service",
         "usr/local/lib/systemd/system/flash-policy-serv-stdin.service",
         "usr/local/lib/systemd/system/flash-policy-serv-stdin.socket",
         "usr/local/lib/systemd/system/flash-policy-serv.service",

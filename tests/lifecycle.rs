@@ -312,7 +312,7 @@ fn policy_that_the_user_cannot_read_is_reported() {
     let file = scratch.file("policy.xml", NARROW);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let mut server = Server::start(&["-f", &file, "-u", "nobody"]);
-    server.expect("warning: nobody cannot read it again on SIGHUP");
+    server.expect("--user cannot read it again on SIGHUP");
     assert_eq!(ask(server.address, REQUEST).unwrap(), with_nul(NARROW));
     server.stop();
 }

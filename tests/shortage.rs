@@ -24,10 +24,11 @@ fn idle_connections_never_lock_players_out() {
     let mut server = Server::start(&["-c", "10", "-t", "60"]);
     let mut idlers = Vec::new();
     for round in 0..30 {
-        idlers.push(connect(server.address));
-        idlers.push(connect(server.address));
-        // Half a request is no better than none.
-        idlers.last_mut().unwrap().write_all(&REQUEST[..5]).unwrap();
+        // The kernel holds back those that say nothing; half a request is no better than none.
+        for _ in 0..2 {
+            idlers.push(connect(server.address));
+            idlers.last_mut().unwrap().write_all(&REQUEST[..5]).unwrap();
+        }
         assert_eq!(
             ask(server.address, REQUEST).unwrap(),
             answer(),
@@ -36,14 +37,14 @@ fn idle_connections_never_lock_players_out() {
         );
     }
     // The one that has waited longest goes first, and ends cleanly.
-    server.wait_for_counter("evicted", 51);
+    server.wait_for_counter("evicted", 50);
     for (at, idler) in idlers.iter().enumerate() {
         idler.set_nonblocking(true).unwrap();
         let ended = matches!(idler.peek(&mut [0]), Ok(0));
-        assert_eq!(ended, at < 51, "idler {}", at);
+        assert_eq!(ended, at < 50, "idler {}", at);
     }
     let counters = server.counters();
-    assert_eq!((counters["open"], counters["answered"]), (9, 30));
+    assert_eq!((counters["open"], counters["answered"]), (10, 30));
     drop(idlers);
     server.wait_for_counter("open", 0);
     server.stop();
@@ -285,7 +286,8 @@ fn running_out_of_mappings_is_survived() {
 #[ignore = "a part of running_out_of_mappings_is_survived"]
 fn more_clients_than_mappings() {
     let clients = std::env::var("CLIENTS").unwrap().parse().unwrap();
-    let mut server = Server::start(&["-c", "30000", "-t", "60"]);
+    // The kernel hands over some that have left already, and hears of that later.
+    let mut server = Server::start(&["-c", "30000", "-t", "10"]);
     let idlers: Vec<_> = (0..clients).map(|_| connect(server.address)).collect();
     for _ in 0..20 {
         assert_eq!(ask(server.address, REQUEST).unwrap(), answer());

@@ -6,7 +6,7 @@ use common::*;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::io::OwnedFd;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
 fn given(socket: impl Into<OwnedFd>) -> Command {
@@ -46,7 +46,7 @@ fn policy_is_checked_for_the_port_of_the_listener() {
     let policy = scratch.file("policy.xml", NARROW.replace("<allow-access-from ", control));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut server = Server::spawn(given(listener).args(["-f", &policy]));
-    server.expect("Lightspark refuses site-control from a port other than 843");
+    server.expect("Lightspark ignores a policy with site-control unless it is from port 843");
     server.stop();
 }
 
@@ -107,6 +107,16 @@ fn connection_that_is_gone_is_no_listener() {
     assert_eq!(wait_for(&mut child).code(), Some(1));
 }
 
+/// Ends with the test, however that ends.
+struct Inetd(Child);
+
+impl Drop for Inetd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn inetd_hands_over_connections() {
     let inetd = "/usr/sbin/inetd";
@@ -121,13 +131,11 @@ fn inetd_hands_over_connections() {
     );
     let conf = scratch.file("inetd.conf", line);
     let mut inetd = Command::new(inetd);
-    let mut inetd = inetd.args(["-i", &conf]).spawn().unwrap();
+    let _inetd = Inetd(inetd.args(["-i", &conf]).spawn().unwrap());
     wait_until("inetd listens", || TcpStream::connect(address).is_ok());
     for _ in 0..20 {
         assert_eq!(ask(address, REQUEST).unwrap(), answer());
     }
-    inetd.kill().unwrap();
-    inetd.wait().unwrap();
 }
 
 #[test]
@@ -139,7 +147,7 @@ fn anything_else_on_standard_input_is_an_error() {
         assert_eq!(output.status.code(), Some(1));
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(
-            stderr.contains("standard input is no TCP socket in use"),
+            stderr.contains("standard input is not a TCP socket in use"),
             "{}",
             stderr
         );

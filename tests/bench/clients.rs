@@ -1,227 +1,193 @@
-//! The load generator: clients in a process of their own. Each task prints one line of figures.
+//! The clients: players, and silent connections.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::os::raw::c_int;
+use std::os::unix::io::AsRawFd;
+use std::process::{Child, Command, Stdio};
 use std::sync::Barrier;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, thread};
 
-use crate::common::{PATIENCE, REQUEST};
+use crate::common::{self, PATIENCE, REQUEST};
+use crate::servers;
 
-/// How many silent connections a flood keeps open: more than the server and its backlog hold, so
-/// that none ends but by the server, and fewer than descriptors are allowed.
-const HELD: usize = 8_000;
-
-/// How many players ask during a flood.
-const PLAYERS: usize = 4;
-
-/// What a group of clients has seen.
-#[derive(Clone, Default)]
-pub struct Figures {
-    /// Connections that got the whole answer and a clean end.
-    pub answered: u64,
-    /// Connections that ended in a reset, with or without an answer.
-    pub reset: u64,
-    /// Connections that got no answer or another one, or that could not be made.
-    pub wrong: u64,
-    /// How long it took, in seconds.
+/// What a group of players has seen.
+pub struct Seen {
+    /// Milliseconds from before the connect to after the whole answer and a clean end, in order.
+    pub answered: Vec<f64>,
+    /// Connections that ended in a reset, or without the whole answer, or could not be made.
+    pub failed: f64,
     pub seconds: f64,
-    /// Milliseconds from before the connect to after the end, of those answered or reset.
-    pub median: f64,
-    pub percentile99: f64,
-    pub slowest: f64,
+    /// Microseconds of CPU that the players took.
+    pub cpu: f64,
 }
 
-impl Figures {
-    pub fn failed(&self) -> u64 {
-        self.reset + self.wrong
-    }
-
-    pub fn a_second(&self) -> f64 {
-        self.answered as f64 / self.seconds
-    }
-
-    fn of(ends: Vec<(End, Duration)>, took: Duration) -> Figures {
-        let count = |end| ends.iter().filter(|e| e.0 == end).count() as u64;
-        let timed = ends.iter().filter(|e| e.0 != End::Wrong);
-        let mut times: Vec<_> = timed.map(|e| e.1.as_secs_f64() * 1e3).collect();
-        times.sort_by(f64::total_cmp);
-        let at = |share: f64| match times.len() {
-            0 => f64::NAN,
-            n => times[((n as f64 * share) as usize).min(n - 1)],
-        };
-        Figures {
-            answered: count(End::Answered),
-            reset: count(End::Reset),
-            wrong: count(End::Wrong),
-            seconds: took.as_secs_f64(),
-            median: at(0.5),
-            percentile99: at(0.99),
-            slowest: at(1.0),
+impl Seen {
+    /// `play` returns the milliseconds of each connection, or nothing for one that failed.
+    fn by(play: impl FnOnce() -> Vec<Option<f64>>) -> Seen {
+        let (start, cpu) = (Instant::now(), servers::cpu("self"));
+        let ends = play();
+        let mut answered: Vec<f64> = ends.iter().copied().flatten().collect();
+        answered.sort_by(f64::total_cmp);
+        Seen {
+            failed: (ends.len() - answered.len()) as f64,
+            answered,
+            seconds: start.elapsed().as_secs_f64(),
+            cpu: servers::cpu("self") - cpu,
         }
     }
 
-    fn print(&self) {
-        println!(
-            "{} {} {} {} {} {} {}",
-            self.answered,
-            self.reset,
-            self.wrong,
-            self.seconds,
-            self.median,
-            self.percentile99,
-            self.slowest
-        );
+    pub fn count(&self) -> f64 {
+        self.answered.len() as f64
     }
 
-    pub fn parse(line: &str) -> Figures {
-        let f: Vec<f64> = line
-            .split_whitespace()
-            .map(|word| word.parse().unwrap())
-            .collect();
-        Figures {
-            answered: f[0] as u64,
-            reset: f[1] as u64,
-            wrong: f[2] as u64,
-            seconds: f[3],
-            median: f[4],
-            percentile99: f[5],
-            slowest: f[6],
-        }
+    /// The time within which this share was answered.
+    pub fn within(&self, share: f64) -> f64 {
+        let at = (self.count() * share) as usize;
+        let last = self.answered.len().saturating_sub(1);
+        *self.answered.get(at.min(last)).unwrap_or(&f64::NAN)
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum End {
-    Answered,
-    Reset,
-    Wrong,
-}
-
-/// Does one task in the process that was started for it.
-pub fn run(task: &str, arguments: &[String]) {
-    let address: SocketAddr = arguments[0].parse().unwrap();
-    let number = |at: usize| arguments[at].parse::<u64>().unwrap();
-    match task {
-        "ask" => ask_for(
-            address,
-            number(1) as usize,
-            Duration::from_millis(number(2)),
-        )
-        .print(),
-        "instant" => ask_for(address, number(1) as usize, Duration::ZERO).print(),
-        "hold" => hold(address, number(1)),
-        "flood" => flood(address, number(1), number(2)).print(),
-        _ => panic!("unknown task {}", task),
-    }
-}
-
-/// So many clients begin at once, and each asks again as soon as it has its answer, at least once,
-/// until the time is over.
-fn ask_for(address: SocketAddr, clients: usize, time: Duration) -> Figures {
-    let all_there = Barrier::new(clients + 1);
-    let client = || {
-        let mut ends = Vec::with_capacity(1024);
-        all_there.wait();
-        let start = Instant::now();
-        while ends.is_empty() || start.elapsed() < time {
-            ends.push(ask(address));
-        }
-        ends
-    };
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..clients)
-            .map(|_| {
-                thread::Builder::new()
-                    .stack_size(65_536)
-                    .spawn_scoped(scope, client)
-                    .unwrap()
-            })
-            .collect();
-        all_there.wait();
-        let start = Instant::now();
-        let ends = threads
-            .into_iter()
-            .flat_map(|t| t.join().unwrap())
-            .collect();
-        Figures::of(ends, start.elapsed())
-    })
-}
-
-/// Opens `count` connections one after another, `a_second` of them or, where that is 0, as many as
-/// it can, and says nothing on them. Meanwhile players ask without pause; the figures are theirs,
-/// except for the time, which is that of the flood.
-fn flood(address: SocketAddr, count: u64, a_second: u64) -> Figures {
-    let over = AtomicBool::new(false);
+/// So many players begin at once, and each asks again as soon as it has its answer, at least once,
+/// as long as they are to `go_on`. Each sends the request in the same breath as it connects.
+pub fn ask(address: SocketAddr, players: usize, go_on: impl Fn() -> bool + Sync) -> Seen {
+    let all_there = Barrier::new(players + 1);
     let player = || {
         let mut ends = Vec::new();
-        while !over.load(Relaxed) {
-            ends.push(ask(address));
+        all_there.wait();
+        while ends.is_empty() || go_on() {
+            let start = Instant::now();
+            let stream = TcpStream::connect(address).and_then(send_request);
+            ends.push(end(start, stream));
         }
         ends
     };
     thread::scope(|scope| {
-        let players: Vec<_> = (0..PLAYERS).map(|_| scope.spawn(player)).collect();
-        let start = Instant::now();
-        let mut held = VecDeque::with_capacity(HELD + 1);
-        for number in 1..=count {
-            if let Some(early) = (number * 1_000_000).checked_div(a_second) {
-                let due = Duration::from_micros(early);
-                thread::sleep(due.saturating_sub(start.elapsed()));
-            }
-            held.push_back(TcpStream::connect(address).unwrap());
-            if held.len() > HELD {
-                held.pop_front();
-            }
-        }
-        let took = start.elapsed();
-        over.store(true, Relaxed);
-        let ends = players
-            .into_iter()
-            .flat_map(|t| t.join().unwrap())
-            .collect();
-        Figures::of(ends, took)
+        let thread = |_| {
+            thread::Builder::new()
+                .stack_size(65_536)
+                .spawn_scoped(scope, player)
+        };
+        let threads: Vec<_> = (0..players).map(thread).collect();
+        Seen::by(|| {
+            all_there.wait();
+            let ends = threads
+                .into_iter()
+                .flat_map(|thread| thread.unwrap().join().unwrap());
+            ends.collect()
+        })
     })
 }
 
-/// Opens silent connections, says so, and holds them until standard input ends.
-fn hold(address: SocketAddr, count: u64) {
-    let held: Vec<_> = (0..count)
-        .map(|_| TcpStream::connect(address).unwrap())
-        .collect();
-    println!("held");
-    let _ = io::stdin().read(&mut [0]);
-    drop(held);
+/// So many connections at once in one thread. As on a network, the server sees each before its
+/// request comes: as many others as are half of those at once are made in between.
+pub fn ask_later(address: SocketAddr, at_once: usize, connections: usize) -> Seen {
+    Seen::by(|| {
+        let (mut silent, mut asked) = (VecDeque::new(), VecDeque::new());
+        let mut ends = Vec::new();
+        for step in 0..connections + at_once {
+            if step >= at_once {
+                ends.extend(asked.pop_front().map(|(start, stream)| end(start, stream)));
+            }
+            if step < connections {
+                silent.push_back((Instant::now(), TcpStream::connect(address)));
+            }
+            if step >= at_once / 2 {
+                let next = silent.pop_front();
+                asked.extend(next.map(|(start, stream)| (start, stream.and_then(send_request))));
+            }
+        }
+        ends
+    })
 }
 
-/// One player, from before its connect to after the end of the answer.
-fn ask(address: SocketAddr) -> (End, Duration) {
-    let start = Instant::now();
-    let end = converse(address).unwrap_or_else(|e| match e.kind() {
-        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => End::Reset,
-        _ => End::Wrong,
-    });
-    (end, start.elapsed())
-}
-
-fn converse(address: SocketAddr) -> io::Result<End> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+fn send_request(mut stream: TcpStream) -> io::Result<TcpStream> {
     stream.write_all(REQUEST)?;
-    let mut answer = [0; 4096];
-    let mut length = 0;
+    Ok(stream)
+}
+
+/// Milliseconds until the whole answer and its end, if they came.
+fn end(start: Instant, stream: io::Result<TcpStream>) -> Option<f64> {
+    let mut stream = stream.ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let (mut answer, mut length) = ([0; 4096], 0);
     loop {
-        match stream.read(&mut answer[length..])? {
+        match stream.read(&mut answer[length..]).ok()? {
             0 => break,
             more => length += more,
         }
     }
+    // nginx sends no NUL.
     let text = String::from_utf8_lossy(&answer[..length]);
-    let whole = text
-        .trim_end_matches('\0')
-        .trim_end()
-        .ends_with("</cross-domain-policy>");
-    Ok(if whole { End::Answered } else { End::Wrong })
+    let text = text.trim_end_matches('\0').trim_end();
+    let whole = text.ends_with("</cross-domain-policy>");
+    whole.then(|| start.elapsed().as_secs_f64() * 1e3)
+}
+
+/// How many segments a player has received when it sees the end: `tcpi_segs_in`, tcp(7).
+pub fn segments(address: SocketAddr) -> u32 {
+    extern "C" {
+        fn getsockopt(fd: c_int, level: c_int, name: c_int, at: *mut u32, size: *mut u32) -> c_int;
+    }
+    const IPPROTO_TCP: c_int = 6;
+    const TCP_INFO: c_int = 11;
+    let stream = send_request(common::connect(address)).unwrap();
+    // Of any server, also one that ends with a reset.
+    let _ = common::read_all(&stream);
+    let (mut info, mut size) = ([0; 36], 144);
+    let (fd, at) = (stream.as_raw_fd(), info.as_mut_ptr());
+    // SAFETY: `info` has as many bytes as `size` says, and any bytes make numbers.
+    let failed = unsafe { getsockopt(fd, IPPROTO_TCP, TCP_INFO, at, &mut size) };
+    assert_eq!((failed, size), (0, 144), "no tcpi_segs_in");
+    info[35]
+}
+
+/// A process that opens silent connections one after another, and keeps the last `held` of them
+/// until it ends with this value.
+pub struct Silent(Child);
+
+impl Silent {
+    pub fn open(address: SocketAddr, count: usize, pause: u64, held: usize) -> Silent {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["silent", &address.to_string()]);
+        command.args([count, pause as usize, held].map(|number| number.to_string()));
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        Silent(command.spawn().unwrap())
+    }
+
+    /// Waits until all are open, and returns how many that was in the time there is.
+    pub fn opened(&mut self) -> f64 {
+        let mut line = String::new();
+        let _ = BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line);
+        line.trim().parse().unwrap_or(f64::NAN)
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        common::wait_for(&mut self.0);
+    }
+}
+
+/// What that process does.
+pub fn silent(arguments: &[String]) {
+    let address: SocketAddr = arguments[0].parse().unwrap();
+    let number = |at: usize| arguments[at].parse::<u64>().unwrap();
+    let (count, pause, held) = (number(1), Duration::from_micros(number(2)), number(3));
+    let (start, mut opened) = (Instant::now(), 0);
+    let mut streams = VecDeque::new();
+    while opened < count && start.elapsed() < PATIENCE {
+        thread::sleep((pause * opened as u32).saturating_sub(start.elapsed()));
+        if streams.len() as u64 == held {
+            streams.pop_front();
+        }
+        streams.push_back(TcpStream::connect(address).unwrap());
+        opened += 1;
+    }
+    println!("{opened}");
+    let _ = io::stdin().read(&mut [0]);
 }

@@ -1,5 +1,5 @@
 //! `make bench`: how fast the server is, beside the smallest one there can be and others, and what
-//! it needs under load. Prints tables and judges nothing; the clients are a process of their own.
+//! it needs under load. Prints tables and judges nothing; the clients are this process.
 //!
 //! `cargo bench --bench load -- --quick` does everything once and briefly, to see that it works.
 
@@ -9,294 +9,315 @@ mod common;
 mod clients;
 mod servers;
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use clients::Figures;
+use clients::{Seen, Silent};
 use common::{figure, Server, BIN, POLICY};
 use servers::Peer;
 
 /// How much of everything is done.
 struct Extent {
     rounds: usize,
-    /// Milliseconds that clients ask in each round.
-    time: u64,
-    flood: u64,
-    flood_rounds: u64,
-    starts: usize,
-    idle: Duration,
+    /// For how long players ask in each round.
+    time: Duration,
+    /// Connections of a round whose requests come later, and of a flood.
+    connections: usize,
 }
 
 const FULL: Extent = Extent {
     rounds: 5,
-    time: 1_200,
-    flood: 20_000,
-    flood_rounds: 10,
-    starts: 21,
-    idle: Duration::from_secs(10),
+    time: Duration::from_millis(1_200),
+    connections: 20_000,
 };
 
 const QUICK: Extent = Extent {
     rounds: 1,
-    time: 200,
-    flood: 2_000,
-    flood_rounds: 2,
-    starts: 3,
-    idle: Duration::from_secs(1),
+    time: Duration::from_millis(200),
+    connections: 2_000,
 };
+
+/// How many silent connections a flood keeps where it does not keep all: more than the server and
+/// its backlog hold, so that none ends but by the server.
+const HELD: usize = 8_000;
+
+/// How many threads the server may keep: those that wait for work, the listener's, the main one and
+/// the log's.
+const THREADS: usize = 19;
 
 fn main() {
     let arguments: Vec<_> = env::args().skip(1).collect();
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let extent = if quick { QUICK } else { FULL };
     match arguments.first().map_or("", String::as_str) {
-        "floor" => return servers::floor(),
-        "clients" => return clients::run(&arguments[1], &arguments[2..]),
-        _ => {}
+        "floor" => servers::floor(false),
+        "floor-with-options" => servers::floor(true),
+        "silent" => clients::silent(&arguments[1..]),
+        "floods" => floods(arguments[1] == "1", &extent),
+        "measure" => measure(&extent),
+        _ => on_second_core(&arguments),
     }
-    let extent = if arguments.iter().any(|a| a == "--quick") {
-        QUICK
-    } else {
-        FULL
-    };
+}
+
+/// Becomes this program again, with as many descriptors as are allowed, on a core that no server is
+/// on. As a batch, so that a client that gets its answer does not push aside another between its
+/// connect and its request, which share no core in real life.
+fn on_second_core(arguments: &[String]) {
+    let core = thread::available_parallelism().map_or(0, |cores| cores.get().min(2) - 1);
+    let script = "ulimit -n $(ulimit -H -n); exec taskset -c \"$0\" chrt --batch 0 \"$@\"";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, &core.to_string()]);
+    let myself = env::current_exe().unwrap();
+    panic!(
+        "{}",
+        shell.arg(myself).arg("measure").args(arguments).exec()
+    );
+}
+
+fn measure(extent: &Extent) {
     {
         let peers = servers::all();
-        compare(&peers, &extent);
-        instant(&peers, &extent);
+        println!("medians of {} rounds", extent.rounds);
+        for at_once in [1, 32, 256, 1000] {
+            compare(&peers, at_once, false, extent);
+            // One alone has no others that could come in between.
+            if at_once > 1 {
+                compare(&peers, at_once, true, extent);
+            }
+        }
+        instant(&peers, extent);
     }
-    silent_connections(&extent);
-    floods(&extent);
-    after_floods(&extent);
-    idle(&extent);
-    start(&extent);
+    silent_connections(extent);
+    println!(
+        "\n{} silent connections; four players meanwhile",
+        extent.connections
+    );
+    let players = "answered|failed|median ms|99 % ms|slowest ms|over 900 ms";
+    head(&format!("opened|seconds|{players}|threads|resident KB"));
+    if !floods_apart("1") || !floods_apart("0") {
+        println!("here, with cookies or not: a network of its own takes unshare -rn and ip");
+        floods(true, extent);
+    }
+    after_floods(extent);
+    idle(extent);
+    start(extent);
     binaries();
 }
 
-/// Starts clients with a task; see `clients::run`.
-fn start_clients(task: &str, address: SocketAddr, numbers: &[u64]) -> Child {
-    let mut command = servers::clients();
-    command.args([task, &address.to_string()]);
-    command.args(numbers.iter().map(u64::to_string));
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+/// Prints the head of a table.
+fn head(columns: &str) {
+    print!("{:27}", "");
+    columns.split('|').for_each(|column| print!("{column:>13}"));
+    println!();
 }
 
-/// What clients have seen when their task is done.
-fn figures(clients: Child) -> Figures {
-    let output = clients.wait_with_output().unwrap();
-    assert!(output.status.success(), "the clients failed");
-    Figures::parse(&String::from_utf8(output.stdout).unwrap())
+fn row(name: &str, figures: &[f64]) {
+    print!("{name:27}");
+    for figure in figures {
+        let whole = figure.fract() == 0.0 || *figure > 1e3;
+        print!("{figure:13.0$}", if whole { 0 } else { 2 });
+    }
+    println!();
 }
 
 /// The middle one.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<_> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
 }
 
 /// Servers take turns in each round, so that what else the machine does meets all of them.
-fn compare(peers: &[Peer], extent: &Extent) {
-    let counts = [1, 32, 256, 1000];
-    let mut results = vec![Vec::new(); counts.len() * peers.len()];
+fn compare(peers: &[Peer], at_once: usize, later: bool, extent: &Extent) {
+    let moment = ["in the same breath", "a moment later"][usize::from(later)];
+    let mut results: Vec<_> = peers.iter().map(|_| Vec::new()).collect();
     for _ in 0..extent.rounds {
-        for (count, results) in counts.iter().zip(results.chunks_mut(peers.len())) {
-            for (peer, results) in peers.iter().zip(results) {
-                let before = peer.cpu();
-                let seen = figures(start_clients("ask", peer.address, &[*count, extent.time]));
-                let asked = seen.answered + seen.failed();
-                let cpu = (peer.cpu() - before) / asked as f64;
-                results.push((seen, cpu));
-            }
+        for (peer, rounds) in peers.iter().zip(&mut results) {
+            let (before, start) = (peer.cpu(), Instant::now());
+            let seen = if later {
+                clients::ask_later(peer.address, at_once, extent.connections)
+            } else {
+                clients::ask(peer.address, at_once, || start.elapsed() < extent.time)
+            };
+            let asked = seen.count() + seen.failed;
+            rounds.push(((peer.cpu() - before) / asked, seen.cpu / asked, seen));
         }
     }
-    for (count, results) in counts.iter().zip(results.chunks(peers.len())) {
-        println!(
-            "\n{} at once, without pause; medians of {} rounds",
-            count, extent.rounds
-        );
-        println!(
-            "{:<20}{:>9}{:>9}{:>10}{:>9}{:>9}{:>10}{:>9}{:>10}{:>10}",
-            "", "", "reset or", "answered", "median", "99 %", "slowest", "CPU", "x floor:", ""
-        );
-        println!(
-            "{:<20}{:>9}{:>9}{:>10}{:>9}{:>9}{:>10}{:>9}{:>10}{:>10}",
-            "", "answered", "wrong", "a second", "ms", "ms", "ms", "us each", "a second", "CPU"
-        );
-        let rate = |rounds: &[(Figures, f64)]| median(rounds.iter().map(|r| r.0.a_second()));
-        let cpu = |rounds: &[(Figures, f64)]| median(rounds.iter().map(|r| r.1));
-        for (peer, rounds) in peers.iter().zip(results) {
-            println!(
-                "{:<20}{:>9}{:>9}{:>10.0}{:>9.2}{:>9.2}{:>10.2}{:>9.1}{:>10.2}{:>10.2}",
-                peer.name,
-                rounds.iter().map(|r| r.0.answered).sum::<u64>(),
-                rounds.iter().map(|r| r.0.failed()).sum::<u64>(),
-                rate(rounds),
-                median(rounds.iter().map(|r| r.0.median)),
-                median(rounds.iter().map(|r| r.0.percentile99)),
-                rounds.iter().map(|r| r.0.slowest).fold(f64::NAN, f64::max),
-                cpu(rounds),
-                rate(rounds) / rate(&results[0]),
-                cpu(rounds) / cpu(&results[0]),
-            );
-        }
+    println!("\n{at_once} at once, request {moment}");
+    head("answered|failed|a second|99 % ms|server us|client us|x floor|x options|sum x floor");
+    type Rounds = [(f64, f64, Seen)];
+    let server = |rounds: &Rounds| median(rounds.iter().map(|round| round.0));
+    let client = |rounds: &Rounds| median(rounds.iter().map(|round| round.1));
+    let sum = |rounds: &Rounds| median(rounds.iter().map(|round| round.0 + round.1));
+    for (peer, rounds) in peers.iter().zip(&results) {
+        let seen = || rounds.iter().map(|round| &round.2);
+        let figures = [
+            seen().map(Seen::count).sum(),
+            seen().map(|seen| seen.failed).sum(),
+            median(seen().map(|seen| seen.count() / seen.seconds)),
+            median(seen().map(|seen| seen.within(0.99))),
+            server(rounds),
+            client(rounds),
+            server(rounds) / server(&results[0]),
+            server(rounds) / server(&results[1]),
+            sum(rounds) / sum(&results[0]),
+        ];
+        row(&peer.name, &figures);
     }
 }
 
+/// The most that can come at once, and what one has received.
 fn instant(peers: &[Peer], extent: &Extent) {
     println!(
-        "\n1000 clients in the same instant, {} times",
-        extent.rounds
+        "\n1000 in the same instant; segments that a player has received when it sees the end"
     );
-    println!(
-        "{:<20}{:>9}{:>9}{:>18}{:>10}",
-        "", "", "reset or", "slowest ms", ""
-    );
-    println!(
-        "{:<20}{:>9}{:>9}{:>18}{:>10}",
-        "", "answered", "wrong", "median of rounds", "of all"
-    );
-    let mut results = vec![Vec::new(); peers.len()];
-    for _ in 0..extent.rounds {
-        for (peer, results) in peers.iter().zip(&mut results) {
-            results.push(figures(start_clients("instant", peer.address, &[1000])));
-        }
-    }
-    for (peer, rounds) in peers.iter().zip(&results) {
-        println!(
-            "{:<20}{:>9}{:>9}{:>18.1}{:>10.1}",
-            peer.name,
-            rounds.iter().map(|r| r.answered).sum::<u64>(),
-            rounds.iter().map(Figures::failed).sum::<u64>(),
-            median(rounds.iter().map(|r| r.slowest)),
-            rounds.iter().map(|r| r.slowest).fold(f64::NAN, f64::max),
-        );
+    head("answered|failed|slowest ms|segments");
+    for peer in peers {
+        let segments = clients::segments(peer.address);
+        let ask = |_| clients::ask(peer.address, 1000, || false);
+        let rounds: Vec<_> = (0..extent.rounds).map(ask).collect();
+        let figures = [
+            rounds.iter().map(|seen| seen.count()).sum(),
+            rounds.iter().map(|seen| seen.failed).sum(),
+            median(rounds.iter().map(|seen| seen.within(1.0))),
+            segments.into(),
+        ];
+        row(&peer.name, &figures);
     }
 }
 
 /// Memory and threads with nothing to do, with 1000 connections that say nothing, and after them.
 fn silent_connections(extent: &Extent) {
     println!("\n1000 silent connections");
-    println!(
-        "{:<20}{:>12}{:>14}{:>17}{:>9}{:>13}{:>17}",
-        "",
-        "resident KB",
-        "anonymous KB",
-        "proportional KB",
-        "threads",
-        "descriptors",
-        "player median ms"
-    );
-    // Room for the players too, and time to look.
+    head("resident KB|anonymous KB|proport. KB|threads|descriptors|player ms");
+    // Room for the player too, and time to look.
     let server = servers::project(&["-c", "1001", "-t", "60"]);
-    let show = |state: &str, player: f64| {
-        println!(
-            "{:<20}{:>12}{:>14}{:>17}{:>9}{:>13}{:>17.3}",
-            state,
-            figure(server.pid(), "smaps_rollup", "Rss"),
-            figure(server.pid(), "smaps_rollup", "Anonymous"),
-            figure(server.pid(), "smaps_rollup", "Pss"),
-            server.count("task"),
-            server.count("fd"),
-            player
-        );
+    let show = |state| {
+        let memory = |name| figure(server.pid(), "smaps_rollup", name) as f64;
+        let start = Instant::now();
+        let player = clients::ask(server.address, 1, || start.elapsed() < extent.time);
+        let figures = [
+            memory("Rss"),
+            memory("Anonymous"),
+            memory("Pss"),
+            server.count("task") as f64,
+            server.count("fd") as f64,
+            player.within(0.5),
+        ];
+        row(state, &figures);
     };
-    let ask = || figures(start_clients("ask", server.address, &[1, extent.time])).median;
-    show("fresh", f64::NAN);
-    show("idle", ask());
-    let mut holder = start_clients("hold", server.address, &[1000]);
-    let mut line = String::new();
-    BufReader::new(holder.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    show("idle");
+    let held: Vec<_> = (0..1000)
+        .map(|_| TcpStream::connect(server.address).unwrap())
+        .collect();
     common::wait_until("a thread for each", || server.count("task") > 1000);
-    show("held", f64::NAN);
-    show("held, one player", ask());
-    drop(holder.stdin.take());
-    common::wait_for(&mut holder);
-    common::wait_until("threads end", || server.count("task") < 50);
-    show("after they left", ask());
+    show("held");
+    drop(held);
+    common::wait_until("threads end", || server.count("task") <= THREADS);
+    show("after they left");
 }
 
-/// Silent connections one after another, while four players ask without pause.
-fn floods(extent: &Extent) {
-    println!(
-        "\n{} silent connections one after another; four players meanwhile",
-        extent.flood
-    );
-    println!(
-        "{:<20}{:>10}{:>9}{:>9}{:>9}{:>9}{:>10}{:>12}{:>13}",
-        "", "opened", "players", "reset or", "median", "99 %", "slowest", "most", "most"
-    );
-    println!(
-        "{:<20}{:>10}{:>9}{:>9}{:>9}{:>9}{:>10}{:>12}{:>13}",
-        "", "a second", "answered", "wrong", "ms", "ms", "ms", "threads", "resident KB"
-    );
-    for (name, a_second) in [("4,000 a second", 4_000), ("flat out", 0)] {
-        let server = servers::project(&[]);
-        let (seen, threads) = flood(&server, extent.flood, a_second);
-        println!(
-            "{:<20}{:>10.0}{:>9}{:>9}{:>9.2}{:>9.2}{:>10.2}{:>12}{:>13}",
-            name,
-            extent.flood as f64 / seen.seconds,
-            seen.answered,
-            seen.failed(),
-            seen.median,
-            seen.percentile99,
-            seen.slowest,
-            threads,
-            figure(server.pid(), "status", "VmHWM"),
-        );
+/// Floods in a network of their own, with SYN cookies or without, and with so many ports that
+/// clients find a free one at once: where most are taken, that takes longer than all else. Returns
+/// whether that is to be had here.
+fn floods_apart(cookies: &str) -> bool {
+    let script = "ip link set lo up && cd /proc/sys/net/ipv4 && echo \"$2\" >tcp_syncookies && \
+                  echo 1024 65535 >ip_local_port_range && exec \"$0\" \"$@\"";
+    let mut unshare = Command::new("unshare");
+    unshare
+        .args(["-rn", "sh", "-c", script])
+        .arg(env::current_exe().unwrap());
+    unshare.args(["floods", cookies]).args(env::args().skip(2));
+    unshare.status().map_or(false, |status| status.success())
+}
+
+fn floods(cookies: bool, extent: &Extent) {
+    if cookies {
+        show_flood("4,000 a second", 500, false, extent);
+        show_flood("flat out", 0, false, extent);
+        show_flood("flat out, held", 0, true, extent);
+    } else {
+        show_flood("flat out, held, no cookies", 0, true, extent);
     }
 }
 
-/// Returns what the players have seen, and the most threads that the server had.
-fn flood(server: &Server, count: u64, a_second: u64) -> (Figures, u64) {
-    let mut clients = start_clients("flood", server.address, &[count, a_second]);
-    let mut threads = 0;
-    while clients.try_wait().unwrap().is_none() {
-        threads = threads.max(figure(server.pid(), "status", "Threads"));
-        thread::sleep(Duration::from_millis(5));
-    }
-    (figures(clients), threads)
+/// `pause` is in microseconds, between two connections of each of the two processes.
+fn show_flood(name: &str, pause: u64, all_held: bool, extent: &Extent) {
+    let server = servers::project(&[]);
+    let held = if all_held { extent.connections } else { HELD };
+    let (seen, [opened, seconds, threads]) = flood(&server, extent.connections, pause, held);
+    let second_syn = seen.answered.iter().filter(|time| **time > 900.0);
+    let figures = [
+        opened,
+        seconds,
+        seen.count(),
+        seen.failed,
+        seen.within(0.5),
+        seen.within(0.99),
+        seen.within(1.0),
+        second_syn.count() as f64,
+        threads,
+        server.memory("VmHWM") as f64,
+    ];
+    row(name, &figures);
+}
+
+/// Opens silent connections in two processes, as one may not have descriptors for all. Returns what
+/// four players have seen meanwhile, how many were opened in how many seconds, and the most threads
+/// that the server had.
+fn flood(server: &Server, count: usize, pause: u64, held: usize) -> (Seen, [f64; 3]) {
+    let (address, pid) = (server.address, server.pid());
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let players = scope.spawn(|| clients::ask(address, 4, || !over.load(Relaxed)));
+        let threads = scope.spawn(|| {
+            let mut most = 0;
+            while !over.load(Relaxed) {
+                most = most.max(figure(pid, "status", "Threads"));
+                thread::sleep(Duration::from_millis(5));
+            }
+            most as f64
+        });
+        let start = Instant::now();
+        let mut silent = [(); 2].map(|()| Silent::open(address, count / 2, pause, held / 2));
+        let opened = silent.iter_mut().map(Silent::opened).sum();
+        let seconds = start.elapsed().as_secs_f64();
+        if held == count {
+            // In this time the kernel hands over those that it has held back.
+            thread::sleep(Duration::from_secs(3));
+        }
+        over.store(true, Relaxed);
+        let threads = threads.join().unwrap();
+        (players.join().unwrap(), [opened, seconds, threads])
+    })
 }
 
 /// What is left of a flood, again and again in the same server.
 fn after_floods(extent: &Extent) {
     println!(
         "\nafter each of {} floods flat out in one server",
-        extent.flood_rounds
+        2 * extent.rounds
     );
-    println!(
-        "{:<20}{:>9}{:>9}{:>17}{:>13}{:>12}{:>14}",
-        "", "players", "reset or", "threads back to", "", "", ""
-    );
-    println!(
-        "{:<20}{:>9}{:>9}{:>17}{:>13}{:>12}{:>14}",
-        "", "answered", "wrong", "17 after ms", "descriptors", "resident KB", "anonymous KB"
-    );
+    head("answered|failed|ms to 19|descriptors|resident KB|anonymous KB");
     let server = servers::project(&[]);
-    let fresh = server.count("fd");
-    println!("{:<55}{:>13}", "before", fresh);
-    for round in 1..=extent.flood_rounds {
-        let (seen, _) = flood(&server, extent.flood / 2, 0);
+    for round in 1..=2 * extent.rounds {
+        let (seen, _) = flood(&server, extent.connections / 2, 0, HELD);
         let over = Instant::now();
-        common::wait_until("threads end", || server.count("task") <= 17);
-        println!(
-            "{:<20}{:>9}{:>9}{:>17}{:>13}{:>12}{:>14}",
-            round,
-            seen.answered,
-            seen.failed(),
-            over.elapsed().as_millis(),
-            server.count("fd"),
-            figure(server.pid(), "smaps_rollup", "Rss"),
-            figure(server.pid(), "smaps_rollup", "Anonymous"),
-        );
+        common::wait_until("threads end", || server.count("task") <= THREADS);
+        let figures = [
+            seen.count(),
+            seen.failed,
+            over.elapsed().as_secs_f64() * 1e3,
+            server.count("fd") as f64,
+            figure(server.pid(), "smaps_rollup", "Rss") as f64,
+            figure(server.pid(), "smaps_rollup", "Anonymous") as f64,
+        ];
+        row(&round.to_string(), &figures);
     }
 }
 
@@ -305,39 +326,32 @@ fn idle(extent: &Extent) {
     common::ask(server.address, common::REQUEST).unwrap();
     thread::sleep(Duration::from_millis(200));
     let before = servers::schedule(server.pid());
-    thread::sleep(extent.idle);
+    thread::sleep(8 * extent.time);
     let after = servers::schedule(server.pid());
+    let [ran, woken] = [after[0] - before[0], after[1] - before[1]];
     println!(
-        "\nidle for {} s: {} ns of CPU, woken {} times",
-        extent.idle.as_secs(),
-        after.0 - before.0,
-        after.1 - before.1
+        "\nidle for {:?}: {ran} ns of CPU, woken {woken} times",
+        8 * extent.time
     );
 }
 
 /// From before the process is made to its readiness line.
 fn start(extent: &Extent) {
-    let times = (0..extent.starts).map(|_| {
-        let mut command = Command::new(BIN);
-        command.args(["-l", "127.0.0.1:0", "-f", POLICY]);
+    let times = (0..4 * extent.rounds + 1).map(|_| {
         let start = Instant::now();
-        let _server = Server::spawn(&mut command);
+        let _server = Server::start(&[]);
         start.elapsed().as_secs_f64() * 1e3
     });
     println!(
         "start to listening: {:.2} ms, median of {}",
         median(times),
-        extent.starts
+        4 * extent.rounds + 1
     );
 }
 
-/// The size of each binary that was built, and its memory while idle: with few other programs beside
-/// it, and with 20 that share the C library, as on most machines.
+/// The size of each binary that was built, and its memory while idle: with few other programs
+/// beside it, and with 20 that share the C library, as on most machines.
 fn binaries() {
-    println!(
-        "\n{:<50}{:>8}{:>10}{:>17}{:>14}",
-        "", "libc", "bytes", "proportional KB", "beside 20"
-    );
     let target = Path::new(BIN).ancestors().nth(2).unwrap();
     // What `make` or `make static` built last, and `cargo build --release --target ...`.
     let mut binaries = vec![BIN.into(), target.join("flash-policy-serv")];
@@ -351,29 +365,26 @@ fn binaries() {
         let few = proportional();
         let sleep = |_| Command::new("sleep").arg("60").spawn().unwrap();
         let mut others: Vec<_> = (0..20).map(sleep).collect();
-        common::wait_until("they sleep", || {
-            let stat = |other: &Child| fs::read_to_string(format!("/proc/{}/stat", other.id()));
-            others
-                .iter()
-                .all(|other| stat(other).unwrap().contains(") S "))
-        });
+        let sleeps = |other: &Child| {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", other.id()));
+            stat.unwrap().contains(") S ")
+        };
+        common::wait_until("they sleep", || others.iter().all(sleeps));
         let many = proportional();
         for other in &mut others {
             other.kill().unwrap();
             other.wait().unwrap();
         }
         let maps = fs::read_to_string(format!("/proc/{}/maps", server.pid())).unwrap();
+        let libc = if maps.contains(".so") {
+            "shared"
+        } else {
+            "static"
+        };
+        let bytes = fs::metadata(binary).unwrap().len();
+        let name = binary.strip_prefix(target).unwrap().display();
         println!(
-            "{:<50}{:>8}{:>10}{:>17}{:>14}",
-            binary.strip_prefix(target).unwrap().display(),
-            if maps.contains(".so") {
-                "shared"
-            } else {
-                "static"
-            },
-            fs::metadata(binary).unwrap().len(),
-            few,
-            many
+            "{name}: {bytes} bytes, {libc} libc, {few} KB proportional, {many} KB beside 20 others"
         );
     }
 }

@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::{env, fs, mem, thread};
 
 pub const BIN: &str = env!("CARGO_BIN_EXE_flash-policy-serv");
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -147,6 +147,13 @@ impl Server {
 
     /// Runs `command`, which becomes a server, and waits until it listens.
     pub fn spawn(command: &mut Command) -> Server {
+        Server::try_spawn(command).unwrap_or_else(|(status, lines)| {
+            panic!("ended with {:?} before it listened: {:?}", status, lines)
+        })
+    }
+
+    /// The same for one that may end before it listens, with this status and these lines.
+    pub fn try_spawn(command: &mut Command) -> Result<Server, (ExitStatus, Vec<String>)> {
         let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -169,8 +176,25 @@ impl Server {
             unclaimed: Vec::new(),
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
         };
+        let start = Instant::now();
+        while !server
+            .unclaimed
+            .iter()
+            .any(|line| line.contains("listening on "))
+        {
+            match server
+                .lines
+                .recv_timeout(PATIENCE.saturating_sub(start.elapsed()))
+            {
+                Ok(line) => server.unclaimed.push(line),
+                Err(_) => {
+                    let status = wait_for(&mut server.child);
+                    return Err((status, mem::take(&mut server.unclaimed)));
+                }
+            }
+        }
         server.address = server.listening();
-        server
+        Ok(server)
     }
 
     /// The address of the next readiness line.
@@ -192,6 +216,15 @@ impl Server {
                 Err(_) => panic!("no line with {:?}, but {:?}", part, self.unclaimed),
             }
         }
+    }
+
+    /// Lets it say what it likes, and returns what it has said: all of it once it has ended.
+    pub fn said(&mut self) -> Vec<String> {
+        match self.child.try_wait() {
+            Ok(Some(_)) => self.unclaimed.extend(self.lines.iter()),
+            _ => self.unclaimed.extend(self.lines.try_iter()),
+        }
+        mem::take(&mut self.unclaimed)
     }
 
     pub fn pid(&self) -> u32 {
