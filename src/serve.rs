@@ -152,8 +152,7 @@ impl Server {
     fn hand_over(self: &Arc<Server>, conversation: Conversation, listener: &Listener) {
         let mut state = self.state();
         while state.queue.len() >= QUEUE {
-            // Those that gave way are about to take it.
-            state.give_way();
+            // Those that gave way or were just started are about to take it.
             drop(state);
             thread::sleep(HANDOVER);
             state = self.state();

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::raw::{c_int, c_short, c_ulong};
 use std::os::unix::io::{AsRawFd, RawFd};
 use std::ptr;
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -57,12 +57,13 @@ const MIPS: bool = cfg!(any(
 pub const POLLIN: c_short = 1;
 pub const POLLOUT: c_short = 4;
 
-/// A thread needs less than 8 KB to serve; the rest is room for std and the C library. The usual
-/// 2 MB would not let 1000 threads fit into 32 bits of address.
-const STACK_SIZE: usize = 64 * 1024;
+/// A thread needs less than 8 KB to serve; the rest is the least that glibc takes on some machines
+/// (PTHREAD_STACK_MIN). The usual 8 MB would not let 1000 threads fit into 32 bits of address.
+const STACK_SIZE: usize = 128 * 1024;
+const DETACHED: c_int = 1;
 
-/// Bytes that must be left when a thread is started, which takes a tenth of a megabyte. The rest is
-/// for others that have made sure of a megabyte just now.
+/// Bytes that must be left when a thread is started, which takes an eighth of a megabyte. The rest
+/// is for others that have made sure of a megabyte just now, and for small things.
 const MEMORY_TO_START: usize = 2 << 20;
 
 /// In the place of a descriptor that is not to be waited for, see poll(2).
@@ -99,10 +100,19 @@ extern "C" {
     fn setrlimit(resource: c_int, limit: *const RLimit) -> c_int;
     #[cfg_attr(not(target_env = "musl"), link_name = "mmap64")]
     fn mmap(at: *mut u8, size: usize, prot: c_int, flags: c_int, fd: c_int, from: i64) -> *mut u8;
-    fn mprotect(start: *mut u8, size: usize, prot: c_int) -> c_int;
     fn munmap(start: *mut u8, size: usize) -> c_int;
     fn sigemptyset(set: *mut SignalSet) -> c_int;
     fn sigaddset(set: *mut SignalSet, signal: c_int) -> c_int;
+    fn pthread_attr_init(attributes: *mut [u64; 16]) -> c_int;
+    fn pthread_attr_setstacksize(attributes: *mut [u64; 16], size: usize) -> c_int;
+    fn pthread_attr_setdetachstate(attributes: *mut [u64; 16], state: c_int) -> c_int;
+    fn pthread_attr_destroy(attributes: *mut [u64; 16]) -> c_int;
+    fn pthread_create(
+        thread: *mut c_ulong,
+        attributes: *const [u64; 16],
+        run: extern "C" fn(*mut u8) -> *mut u8,
+        work: *mut u8,
+    ) -> c_int;
     fn pthread_sigmask(how: c_int, set: *const SignalSet, old: *mut SignalSet) -> c_int;
     fn sigwait(set: *const SignalSet, signal: *mut c_int) -> c_int;
     fn kill(process: c_int, signal: c_int) -> c_int;
@@ -210,39 +220,46 @@ pub fn raise_descriptor_limit(wanted: u64) {
     }
 }
 
-/// Starts a thread and returns when it runs: one at a time, for each takes memory and mappings that
-/// were free just before, and std aborts where it finds none.
-pub fn start_thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+/// Starts a thread. Not by std, whose threads end the program where they find no memory to begin
+/// with. An error where there is none for it, or where little would be left.
+pub fn start_thread<Work: FnOnce() + Send + 'static>(work: Work) -> io::Result<()> {
+    extern "C" fn run<Work: FnOnce()>(work: *mut u8) -> *mut u8 {
+        // SAFETY: it is the box of this type that was given up for this thread alone.
+        unsafe { Box::from_raw(work.cast::<Work>())() };
+        ptr::null_mut()
+    }
+    // One at a time, so that what is left is left for each.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _alone = ONE_AT_A_TIME.lock();
     probe_memory(MEMORY_TO_START)?;
-    let running = Arc::new(Barrier::new(2));
-    let its_running = running.clone();
-    let run = move || {
-        its_running.wait();
-        work();
-    };
-    thread::Builder::new().stack_size(STACK_SIZE).spawn(run)?;
-    running.wait();
+    let (mut thread, mut attributes, work) = (0, [0; 16], Box::into_raw(Box::new(work)));
+    // SAFETY: both places are as large as the C library's types or larger and outlive the calls,
+    // attributes are set up before they are used, and `run` takes what it is given. Where no thread
+    // was started the box is still this one's.
+    unsafe {
+        pthread_attr_init(&mut attributes);
+        pthread_attr_setstacksize(&mut attributes, STACK_SIZE);
+        pthread_attr_setdetachstate(&mut attributes, DETACHED);
+        let error = pthread_create(&mut thread, &attributes, run::<Work>, work.cast());
+        pthread_attr_destroy(&mut attributes);
+        if error != 0 {
+            drop(Box::from_raw(work));
+            return Err(io::Error::from_raw_os_error(error));
+        }
+    }
     Ok(())
 }
 
-/// Fails with the kernel's reason where it would not give another `size` bytes of memory now, or not
-/// in as many separate mappings as two threads need (`vm.max_map_count` limits them). `size` is a
-/// multiple of 8 pages.
+/// Fails with the kernel's reason where it would not give another `size` bytes of memory now.
 pub fn probe_memory(size: usize) -> io::Result<()> {
-    let part = size / 8;
-    // SAFETY: a new private mapping, at a place that the kernel chooses, overlaps nothing, and each
-    // part is inside. It stays whole, without a hole for another thread's mapping to get into, until
-    // it is taken back, and nobody has its address.
+    // SAFETY: a new private mapping, at a place that the kernel chooses, overlaps nothing; nobody has
+    // its address, and it is taken back whole.
     unsafe {
         let start = mmap(ptr::null_mut(), size, READ_WRITE, PRIVATE_ANONYMOUS, -1, 0);
         if start as isize == -1 {
             return Err(io::Error::last_os_error());
         }
-        let mut walls = (0..4).map(|n| done(mprotect(start.add((2 * n + 1) * part), part, 0)));
-        let parted = walls.try_for_each(|wall| wall);
-        done(munmap(start, size)).and(parted)
+        done(munmap(start, size))
     }
 }
 

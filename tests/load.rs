@@ -3,14 +3,14 @@
 mod common;
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 use std::{fs, thread};
 
-use common::{answer, ask, connect, have, many_descriptors, read_all, skip, wait_until};
+use common::{answer, ask, begin, connect, have, many_descriptors, read_all, skip, wait_until};
 use common::{Scratch, Server, BIN, POLICY, REQUEST};
 
 /// As many threads stay when they have nobody to wait for.
@@ -18,13 +18,6 @@ const SPARE: usize = 16;
 
 /// Those that accept, wait for signals and write the log.
 const ALWAYS: usize = 3;
-
-/// A client that has begun its request: the kernel holds back one that says nothing.
-fn begin(address: SocketAddr) -> TcpStream {
-    let mut stream = connect(address);
-    stream.write_all(&REQUEST[..1]).unwrap();
-    stream
-}
 
 /// Makes the server stand still, until it gets SIGCONT.
 fn stop(server: &Server) {

@@ -274,9 +274,14 @@ impl Server {
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
+    /// Waits for the end of the process.
+    pub fn status(&mut self) -> ExitStatus {
+        wait_for(&mut self.child)
+    }
+
     /// Waits for the end of the process that was asked to stop, and returns its last counters.
     pub fn ended(&mut self) -> HashMap<String, u64> {
-        let status = wait_for(&mut self.child);
+        let status = self.status();
         assert_eq!(status.code(), Some(0), "signal {:?}", status.signal());
         parse_counters(&self.expect("answered="))
     }
@@ -346,6 +351,13 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// A client that has begun its request: the kernel holds back one that says nothing.
+pub fn begin(address: SocketAddr) -> TcpStream {
+    let mut stream = connect(address);
+    stream.write_all(&REQUEST[..1]).unwrap();
     stream
 }
 
