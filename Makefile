@@ -33,7 +33,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 OLDEST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 # The same as the release profile in Cargo.toml. RUSTFLAGS of the environment are added.
-COMPILE = $(RUSTC) --edition 2021 --crate-name flash_policy_serv -C opt-level=z -C lto \
+COMPILE = $(RUSTC) --edition 2021 --crate-name flash_policy_serv -C opt-level=s -C lto \
     -C codegen-units=1 -C panic=abort -C strip=symbols $(RUSTFLAGS) \
     $(if $(TARGET),--target $(TARGET)) $(if $(LINKER),-C linker=$(LINKER))
 

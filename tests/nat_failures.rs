@@ -11,8 +11,11 @@ use std::{fs, thread};
 
 matrix! {
     killed_at_any_point
-    fails_whole
+}
+
+backends! {
     killed_at_random_moments
+    fails_whole
 }
 
 /// SIGKILL to the helper and all that it started: before its transaction, between the tables of

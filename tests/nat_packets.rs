@@ -10,12 +10,15 @@ matrix! {
     masquerades_and_takes_it_back
     fixed_source_beside_forward_drop
     new_connections_from_outside_are_dropped
-    mss_clamp_fits_the_path
+}
+
+backends! {
     every_inner_network_and_nothing_from_outside
     lan_and_subnet_narrow
     bridged_renamed_renumbered
     outer_interface_comes_late
     one_card_for_both_sides
+    mss_clamp_fits_the_path
 }
 
 fn masquerades_and_takes_it_back(lab: Lab) {
@@ -162,6 +165,13 @@ fn lan_and_subnet_narrow(lab: Lab) {
             server.expect(&format!(" {}:", THIRD));
         }
         assert!(!lab.ask("o", THIRD, "5000", "1"), "{:?}", narrowing);
+    }
+    // Nor is it let through where others drop.
+    lab.foreign("drop");
+    for narrowing in narrowings {
+        lab.up(narrowing);
+        lab.way_through(&mut server, GATEWAY);
+        assert!(!lab.ask("t", OUTER, "843", "1"), "{:?}", narrowing);
     }
     lab.up(&["--lan=eth1", "--lan=eth2"]);
     for which in ["i", "t"] {

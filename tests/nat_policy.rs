@@ -9,6 +9,9 @@ use nat::*;
 matrix! {
     policy_server_inside
     policy_server_on_the_gateway
+}
+
+backends! {
     policy_server_for_everybody
 }
 
@@ -66,24 +69,31 @@ fn policy_server_on_the_gateway(lab: Lab) {
 fn policy_server_for_everybody(lab: Lab) {
     lab.foreign("drop");
     let before = lab.rules();
-    // The third host becomes a neighbour of the inner one.
-    lab.sh(
-        "g",
-        "ip link add br0 type bridge; ip address flush dev eth1; ip address flush dev eth2
-        ip link set eth1 master br0; ip link set eth2 master br0; ip link set br0 up
-        ip address add 192.168.122.100/24 dev br0; ip address add 10.7.0.1/24 dev br0",
-    );
+    // A neighbour of the server, behind the same switch: they reach each other without the gateway.
+    let neighbour = lab.host("t");
+    let switch =
+        "ip link add br0 type bridge; ip address flush dev eth0; ip link set eth0 master br0
+        ip link add port type veth peer name eth1 netns NEIGHBOUR; ip link set port master br0 up
+        ip link set br0 up; ip address add 192.168.122.101/24 dev br0
+        ip route add default via 192.168.122.100";
+    lab.sh("i", &switch.replace("NEIGHBOUR", &neighbour));
     lab.sh(
         "t",
-        "ip address add 192.168.122.102/24 dev eth0; ip route replace default via 192.168.122.100",
+        "ip address add 192.168.122.102/24 dev eth1; ip link set eth1 up
+        ip route replace default via 192.168.122.100",
     );
     let mut inside = lab.server("i", "192.168.122.101:8430");
-    for more in [&[][..], &["--lan=br0"][..], &["--subnet=172.31.0.0/16"][..]] {
+    for more in [
+        &[][..],
+        &["--lan=eth1"][..],
+        &["--subnet=172.31.0.0/16"][..],
+    ] {
         lab.up(&[&["--policy-server", "192.168.122.101:8430"], more].concat());
         for (which, host) in [
             ("o", GATEWAY),
             ("t", GATEWAY_INSIDE),
             ("t", GATEWAY),
+            ("i", GATEWAY_INSIDE),
             ("g", GATEWAY),
             ("g", GATEWAY_INSIDE),
         ] {
@@ -94,7 +104,7 @@ fn policy_server_for_everybody(lab: Lab) {
     // From another inner network, too.
     lab.sh(
         "t",
-        "ip address del 192.168.122.102/24 dev eth0; ip route replace default via 10.7.0.1",
+        "ip link set eth1 down; ip route add default via 10.7.0.1",
     );
     assert!(lab.ask("t", GATEWAY_THIRD, "843", "10"));
     inside.expect(" answered");

@@ -350,23 +350,54 @@ impl Drop for Lab {
     }
 }
 
-/// A scenario for every backend under every shell, each a test of its own.
-#[macro_export]
-macro_rules! matrix {
+/// Scenarios, each for every backend, the shells taking turns: one test each.
+#[allow(unused_macros)]
+macro_rules! backends {
     ($($scenario:ident)*) => { $(
         mod $scenario {
-            #[test] fn nft_dash() { run(0, 0) }
-            #[test] fn nft_busybox() { run(0, 1) }
-            #[test] fn iptables_dash() { run(1, 0) }
-            #[test] fn iptables_busybox() { run(1, 1) }
-            #[test] fn iptables_legacy_dash() { run(2, 0) }
-            #[test] fn iptables_legacy_busybox() { run(2, 1) }
-
-            fn run(backend: usize, shell: usize) {
-                if $crate::nat::possible() {
-                    super::$scenario($crate::nat::Lab::new($crate::nat::SHELLS[shell], $crate::nat::BACKENDS[backend]));
-                }
+            #[test]
+            fn nft_dash() {
+                crate::nat::run(super::$scenario, 0, 0)
+            }
+            #[test]
+            fn iptables_busybox() {
+                crate::nat::run(super::$scenario, 1, 1)
+            }
+            #[test]
+            fn iptables_legacy_dash() {
+                crate::nat::run(super::$scenario, 2, 0)
             }
         }
     )* };
+}
+
+/// Scenarios, each for every backend under every shell.
+#[allow(unused_macros)]
+macro_rules! matrix {
+    ($($scenario:ident)*) => {
+        backends! { $($scenario)* }
+        mod other_shell { $(
+            pub mod $scenario {
+                #[test]
+                fn nft_busybox() {
+                    crate::nat::run(crate::$scenario, 0, 1)
+                }
+                #[test]
+                fn iptables_dash() {
+                    crate::nat::run(crate::$scenario, 1, 0)
+                }
+                #[test]
+                fn iptables_legacy_busybox() {
+                    crate::nat::run(crate::$scenario, 2, 1)
+                }
+            }
+        )* }
+    };
+}
+
+/// One scenario with a backend and a shell, where that is possible.
+pub fn run(scenario: fn(Lab), backend: usize, shell: usize) {
+    if possible() {
+        scenario(Lab::new(SHELLS[shell], BACKENDS[backend]));
+    }
 }
