@@ -150,6 +150,92 @@ fn first_wrong_byte_ends_the_connection_at_once() {
     );
 }
 
+/// Adobe's reference prints the request with a blank before the slash.
+#[test]
+fn blanks_before_the_slash_are_let_pass_and_nowhere_else() {
+    let mut server = Server::start(&[]);
+    for blanks in [" ", "  ", "\t", "\r\n"] {
+        let request = format!("<policy-file-request{}/>", blanks);
+        assert_eq!(
+            ask(server.address, request.as_bytes()).unwrap(),
+            answer()[..257]
+        );
+        let request = request + "\0";
+        assert_eq!(ask(server.address, request.as_bytes()).unwrap(), answer());
+        for cut in 1..request.len() - 2 {
+            let mut stream = connect(server.address);
+            stream.set_nodelay(true).unwrap();
+            stream.write_all(request[..cut].as_bytes()).unwrap();
+            thread::sleep(GAP / 4);
+            stream.write_all(request[cut..].as_bytes()).unwrap();
+            assert_eq!(read_all(&stream).unwrap(), answer(), "cut after {}", cut);
+        }
+    }
+    let wrong = [
+        "< policy-file-request/>\0",
+        "<policy-file -request/>\0",
+        "<policy-file-request/ >\0",
+        "<policy-file-request / >\0",
+        "<policy-file-request\u{a0}/>\0",
+        "<policy-file-request x/>\0",
+    ];
+    for request in wrong {
+        assert_eq!(
+            ask(server.address, request.as_bytes()).unwrap(),
+            b"",
+            "{:?}",
+            request
+        );
+    }
+    // More of them than any request has.
+    let endless = [&REQUEST[..20], &[b' '; 2000]].concat();
+    assert!(ask(server.address, &endless).map_or(true, |got| got.is_empty()));
+    assert_eq!(server.stop()["refused"], wrong.len() as u64 + 1);
+}
+
+/// A proxy that was told to announce its clients would have all of them refused, so its operator
+/// hears of it, though not with each client.
+#[test]
+fn proxy_headers_are_refused_and_said_once() {
+    for header in [
+        b"PROXY TCP4 192.0.2.1 192.0.2.2 40000 843\r\n".as_slice(),
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\x9c\x40\x03\x4b",
+    ] {
+        let mut server = Server::start(&[]);
+        for _ in 0..5 {
+            let got = ask(server.address, &[header, REQUEST].concat()).unwrap();
+            assert_eq!(got, b"");
+        }
+        server.expect("sends a PROXY protocol header, so it is refused: switch off send-proxy");
+        // Dropped, the server fails the test if there was another line.
+        assert_eq!(server.stop()["refused"], 5);
+    }
+}
+
+#[test]
+fn verbose_shows_what_was_sent_instead_of_a_request() {
+    let mut server = Server::start(&["-v"]);
+    for (sent, shown) in [
+        (
+            b"GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n".as_slice(),
+            "refused: GET / HTTP/1.1",
+        ),
+        (
+            b"\x16\x03\x01\x02\0\x01\0\x01\xfc",
+            "refused: 16 03 01 02 00 01 00 01",
+        ),
+        (b"\x1b[31mred", "refused: 1b 5b 33 31 6d 72 65 64"),
+    ] {
+        assert_eq!(ask(server.address, sent).unwrap(), b"");
+        let line = server.expect("refused");
+        assert!(line.contains(shown), "{:?}", line);
+    }
+    let silent = connect(server.address);
+    silent.shutdown(Shutdown::Write).unwrap();
+    server.expect("refused: asked for nothing");
+    server.stop();
+}
+
 #[test]
 fn half_closed_client_is_answered() {
     let mut server = Server::start(&[]);
