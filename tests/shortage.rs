@@ -385,7 +385,7 @@ fn without_a_second_thread_stop_comes_by_the_deadline() {
         None => return,
     };
     server.signal("STOP");
-    let slow: Vec<_> = (0..10).map(|_| begin(server.address)).collect();
+    let slow: Vec<_> = (0..500).map(|_| begin(server.address)).collect();
     server.signal("TERM");
     server.signal("CONT");
     // Only the one that accepts may wait, for one of them.
