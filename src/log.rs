@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::sys;
 
 /// More lines than these are lost.
-const QUEUE_LENGTH: usize = 128;
+const QUEUE_LENGTH: usize = 512;
 
 const SYSTEM_LOG: &str = "/dev/log";
 
