@@ -136,11 +136,10 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
         }
     };
     let server = Server::start(policy, listeners, options)?;
-    // Before lines are queued, so that none of these is lost however many they are.
+    log::start_writer();
     for listener in &server.listeners {
         log::line(&format!("listening on {}", listener.address));
     }
-    log::start_writer();
     warnings.iter().for_each(|warning| log::line(warning));
     notify_supervisor();
     loop {

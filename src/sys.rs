@@ -228,9 +228,6 @@ pub fn raise_descriptor_limit(wanted: u64) {
 /// with. An error where there is none for it, or where little would be left.
 pub fn start_thread<Work: FnOnce() + Send + 'static>(work: Work) -> io::Result<()> {
     extern "C" fn run<Work: FnOnce()>(work: *mut u8) -> *mut u8 {
-        // The C library gives each thread its share of memory at the first request. This is one, now
-        // that there is some.
-        thread::current();
         // SAFETY: it is the box of this type that was given up for this thread alone.
         unsafe { Box::from_raw(work.cast::<Work>())() };
         ptr::null_mut()
