@@ -79,12 +79,12 @@ pub fn connection(peer: SocketAddr, what: &str) {
 pub fn line(event: &str) {
     let mut queue = lock(&QUEUE);
     let stderr = (io::stderr().as_raw_fd(), sys::POLLOUT);
-    if THREAD.load(Relaxed) && queue.len() < QUEUE_LENGTH {
-        queue.push(harmless(event));
-        CHANGED.notify_all();
-    } else if !THREAD.load(Relaxed) && sys::ready([stderr], Duration::ZERO) == [true] {
-        write(&harmless(event));
+    match THREAD.load(Relaxed) {
+        true if queue.len() < QUEUE_LENGTH => queue.push(harmless(event)),
+        false if sys::ready([stderr], Duration::ZERO) == [true] => write(&harmless(event)),
+        _ => {}
     }
+    CHANGED.notify_all();
 }
 
 /// Writes a line in one piece. One that cannot be written is lost.

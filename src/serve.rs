@@ -312,7 +312,10 @@ impl Server {
     pub fn serve_one(&self, stream: TcpStream, peer: SocketAddr) {
         let conversation = self.enter(stream, peer);
         self.state().register(&conversation);
+        let stream = conversation.stream.clone();
         self.finish(conversation, None);
+        // Others may hold the connection too; the answer is not to wait until they close it.
+        let _ = stream.shutdown(Shutdown::Write);
     }
 
     /// Accepts those that are queued already and no more, and returns when what is under way has come

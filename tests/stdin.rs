@@ -93,6 +93,21 @@ fn connection_is_answered_and_nothing_else_is_written_to_it() {
 }
 
 /// A client that was reset before the server started: its socket looks much like a listener.
+/// Whoever handed it over may hold the connection longer than the server.
+#[test]
+fn answer_ends_though_another_process_holds_the_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = connect(listener.local_addr().unwrap());
+    let held = listener.accept().unwrap().0;
+    client.write_all(REQUEST).unwrap();
+    let mut command = given(held.try_clone().unwrap());
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    assert_eq!(wait_for(&mut child).code(), Some(0));
+    // The end comes while it is held; without it this would wait in vain.
+    assert_eq!(read_all(&client).unwrap(), answer());
+    drop(held);
+}
+
 #[test]
 fn connection_that_is_gone_is_no_listener() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
