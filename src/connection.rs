@@ -34,7 +34,7 @@ pub enum Outcome {
     Refused,
     /// The deadline came before the request was complete or the answer sent.
     TimedOut,
-    /// It gave way to a newer connection, or in a shortage, before its request was complete.
+    /// It gave way to a newer connection, or in a shortage, before the answer was sent.
     Evicted,
     /// The connection broke.
     Failed,

@@ -146,7 +146,7 @@ impl Options {
         options.timeout = Duration::from_secs(timeout.unwrap_or(default_timeout).into());
         options.backlog = match (backlog, listenq) {
             (Some(given), _) => given,
-            (_, Some(given)) if task == Task::Serve => ranged("LISTENQ", &given, 65535)?,
+            (_, Some(given)) if goes_with("--backlog", task) => ranged("LISTENQ", &given, 65535)?,
             _ => 4096,
         };
         Ok(options)

@@ -1,7 +1,7 @@
 //! The policy file, read whole, checked, and kept as the answer that players get.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::io::AsFd;
 use std::path::Path;
@@ -47,7 +47,10 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
         // A FIFO would wait for a writer; and only what is open can be no other file any more.
         let mut open = OpenOptions::new();
         let open = open.read(true).custom_flags(sys::O_NONBLOCK).open(path);
-        let file = open.map_err(|e| error(e) + "; --policy FILE names another")?;
+        let file = open.map_err(|e| match e.kind() {
+            ErrorKind::NotFound => error(e) + "; --policy FILE names another",
+            _ => error(e),
+        })?;
         if !file.metadata().map_err(error)?.is_file() {
             return Err(format!("{}: error: not a regular file", path.display()));
         }

@@ -225,16 +225,16 @@ impl Server {
             let listener = listener.filter(|_| !self.stopping());
             let queue = listener.map(|listener| listener.socket.as_raw_fd());
             if conversation.wait(queue) && !self.stopping() {
-                self.state().waiting.remove(&conversation.number);
                 break conversation.cut(Outcome::Evicted);
             }
         };
         let gave_way = self.state().waiting.remove(&conversation.number).is_none();
-        let evicted = gave_way && outcome != Outcome::Answered;
-        self.leave(
-            &conversation,
-            if evicted { Outcome::Evicted } else { outcome },
-        );
+        let outcome = match outcome {
+            Outcome::Answered => outcome,
+            _ if gave_way => Outcome::Evicted,
+            _ => outcome,
+        };
+        self.leave(&conversation, outcome);
     }
 
     /// Nobody could be accepted: somebody gives way if that helps and if anybody is queued. The
@@ -265,12 +265,14 @@ impl Server {
         thread::sleep(if soon { HANDOVER } else { PAUSE });
     }
 
-    /// Says what cannot be done, once per episode.
+    /// Says what cannot be done and, where that helps, who gives way; once per episode.
     fn report(&self, state: &mut State, what: &str, error: &io::Error) {
         if begins(&mut state.last_shortage) {
-            log::line(&format!(
-                "cannot {what}: {error}; the longest waiting give way"
-            ));
+            let help = match sys::is_shortage(error) {
+                true => "; the longest waiting give way",
+                false => "",
+            };
+            log::line(&format!("cannot {what}: {error}{help}"));
         }
     }
 

@@ -26,6 +26,7 @@ const IPPROTO_TCP: c_int = 6;
 const TCP_DEFER_ACCEPT: c_int = 9;
 const MSG_DONTWAIT: c_int = 0x40;
 const MSG_MORE: c_int = 0x8000;
+const EAGAIN: c_int = 11;
 const ENOMEM: c_int = 12;
 const ENFILE: c_int = 23;
 const EMFILE: c_int = 24;
@@ -172,9 +173,9 @@ pub fn is_listening(socket: &impl AsRawFd) -> bool {
     returned == 0 && value == 1
 }
 
-/// Whether descriptors or memory have run out.
+/// Whether descriptors, memory or threads have run out.
 pub fn is_shortage(error: &io::Error) -> bool {
-    let shortages = [ENOMEM, ENFILE, EMFILE, ENOBUFS];
+    let shortages = [EAGAIN, ENOMEM, ENFILE, EMFILE, ENOBUFS];
     let number = error.raw_os_error();
     number.map_or(false, |number| shortages.contains(&number))
 }

@@ -6,7 +6,6 @@ mod nat;
 
 use common::*;
 use nat::*;
-use std::process::Command;
 
 const INITS: [&str; 3] = ["systemd", "openrc", "sysv"];
 
@@ -109,42 +108,6 @@ fn boots_nothing_that_others_can_write() {
         }
     }
     helper(SHELLS[0], &["persist", "--root", &root, "--wan=eth0"]).ok();
-}
-
-#[test]
-fn the_unit_is_without_fault() {
-    if !have("systemd-analyze") {
-        return skip("systemd-analyze is not installed");
-    }
-    let scratch = Scratch::new();
-    let source = source(&scratch, "source");
-    let prefix = scratch
-        .path("installed")
-        .into_os_string()
-        .into_string()
-        .unwrap();
-    let places = [format!("prefix={}", prefix), format!("unitdir={}", prefix)];
-    make(&source, &["install-nat-systemd", &places[0], &places[1]]);
-    let mut analyze = Command::new("systemd-analyze");
-    analyze.args(["verify", "--man=no"]);
-    analyze.arg(format!("{}/flash-policy-nat.service", prefix));
-    Ran::new(analyze.output().unwrap()).ok();
-}
-
-#[test]
-fn service_scripts_are_clean() {
-    if !have("shellcheck") {
-        return skip("shellcheck is not installed");
-    }
-    let mut shellcheck = Command::new("shellcheck");
-    shellcheck
-        .args(["-s", "sh", "-e", "SC1008"])
-        .current_dir(ROOT);
-    shellcheck.args([
-        "src/service/flash-policy-nat.sysv",
-        "src/service/flash-policy-nat.openrc",
-    ]);
-    assert_eq!(Ran::new(shellcheck.output().unwrap()).ok(), "");
 }
 
 /// Each service is started before the outer interface is there: forwarding is never on without the

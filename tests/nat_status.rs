@@ -21,7 +21,7 @@ fn status_says_what_is_in_force() {
         lab.foreign("drop");
         let down = lab.run("g", &["status"]);
         assert_eq!((down.code, down.err.as_str()), (Some(3), ""));
-        let start = "state: not up\nforwarding: off, not changed by up\n";
+        let start = "state: not up\nforwarding: off\n";
         assert!(down.out.starts_with(start), "{}", down.out);
         let mut server = lab.server("o", "172.16.1.1:843");
         lab.up(&[]);

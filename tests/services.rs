@@ -56,8 +56,13 @@ fn systemd_finds_nothing_to_complain_about() {
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8(said).unwrap())
     };
-    for unit in [".service", "-stdin.service", "-stdin.socket"] {
-        let unit = format!("./flash-policy-serv{}", unit);
+    for unit in [
+        "serv.service",
+        "serv-stdin.service",
+        "serv-stdin.socket",
+        "nat.service",
+    ] {
+        let unit = format!("./flash-policy-{}", unit);
         assert_eq!(analyze(&["verify", &unit]), (true, String::new()));
     }
 }
@@ -113,6 +118,8 @@ fn shell_is_clean() {
     let mut shellcheck = Command::new("shellcheck");
     shellcheck.args(["-x", "-s", "sh", "src/service/flash-policy-serv.sysv"]);
     shellcheck.args(["src/service/flash-policy-serv.openrc", "-e", "SC1008"]);
+    shellcheck.args(["src/service/flash-policy-nat.sysv"]);
+    shellcheck.args(["src/service/flash-policy-nat.openrc"]);
     let output = shellcheck.current_dir(ROOT).output().unwrap();
     assert!(
         output.status.success(),

@@ -53,6 +53,11 @@ drive() {
 	cp /tmp/good "$POLICY"
 	systemctl reload $own
 	eventually served
+	# A reload with a bad policy file fails, and the last good one stays in service.
+	echo '<policy>' >"$POLICY"
+	refused systemctl reload $own
+	cp /tmp/good "$POLICY"
+	served
 
 	# Ready is when it listens, and not before: a reload right after the start is obeyed.
 	for restart in 1 2 3 4 5 6 7 8 9 10; do
@@ -84,6 +89,7 @@ drive() {
 	systemctl is-active $stdin
 	exposed $stdin 5
 	ss -ltn | grep ' 4096 .*:843 '
+	[ "$(property DeferAcceptUSec $stdin.socket)" = 1s ]
 	[ "$(grep -c '^Cap[A-Za-z]*:.0*$' "/proc/$(property MainPID $stdin)/status")" = 5 ]
 	before=$(date +%s)
 	systemctl restart $stdin
