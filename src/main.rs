@@ -1,11 +1,11 @@
 //! flash-policy-serv: serves a socket policy file. This file is the life of the program. Each of the
-//! others uses only those before it: sys, log, privileges, options, xml, check, policy, connection,
+//! others uses only those before it: sys, log, privileges, options, xml, check, policy, conversation,
 //! listeners, serve, probe.
 
 #![deny(unsafe_code)]
 
 mod check;
-mod connection;
+mod conversation;
 mod listeners;
 mod log;
 mod options;

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::check::{self, Lost, MAX_SIZE};
-use crate::connection::REQUEST;
+use crate::conversation::REQUEST;
 use crate::log;
 use crate::options::Options;
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::connection::{Conversation, Outcome, OUTCOMES};
+use crate::conversation::{Conversation, Outcome, OUTCOMES};
 use crate::listeners::Listener;
 use crate::log;
 use crate::options::Options;
@@ -24,8 +24,8 @@ use crate::sys;
 /// How many threads stay when they have nothing to do.
 const SPARE_THREADS: usize = 16;
 
-/// How many connections may be handed over and not taken yet.
-const QUEUE: usize = 64;
+/// How many conversations may be handed over and not taken yet.
+const MAX_HANDED_OVER: usize = 64;
 
 /// Bytes that must be left when a policy file is read: more than the largest one takes meanwhile.
 const MEMORY_TO_RELOAD: usize = 1 << 20;
@@ -34,7 +34,7 @@ const MEMORY_TO_RELOAD: usize = 1 << 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long it pauses for one that gives way to be gone.
-const HANDOVER: Duration = Duration::from_millis(1);
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// What was not seen for so long is over, and the log says it again when it comes back.
 const EPISODE: Duration = Duration::from_secs(10);
@@ -46,7 +46,8 @@ pub struct Server {
     stopping: AtomicBool,
     failed: AtomicBool,
     state: Mutex<State>,
-    handed_over: Condvar,
+    /// Something was handed over.
+    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -55,8 +56,8 @@ struct State {
     /// The connections whose client is waited for, by the order in which they came, and what ends
     /// the waiting. One that gave way is no longer here, though its thread may have yet to close it.
     waiting: BTreeMap<u64, (Arc<TcpStream>, Shutdown)>,
-    /// Those that no thread has taken yet.
-    queue: VecDeque<Conversation>,
+    /// Those of them that no thread has taken yet.
+    handed_over: VecDeque<Conversation>,
     /// Threads that accept, threads that wait for clients, and those of the latter that have none.
     accepting: usize,
     threads: usize,
@@ -89,7 +90,7 @@ impl Server {
             stopping: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             state: Mutex::new(state),
-            handed_over: Condvar::new(),
+            changed: Condvar::new(),
         });
         for listener in &server.listeners {
             let (server, listener) = (server.clone(), listener.clone());
@@ -151,19 +152,19 @@ impl Server {
     /// already, or no thread can be started, the one that has waited longest gives way.
     fn hand_over(self: &Arc<Server>, conversation: Conversation, listener: &Listener) {
         let mut state = self.state();
-        while state.queue.len() >= QUEUE {
+        while state.handed_over.len() >= MAX_HANDED_OVER {
             // Those that gave way or were just started are about to take it.
             drop(state);
-            thread::sleep(HANDOVER);
+            thread::sleep(MOMENT);
             state = self.state();
         }
         if state.waiting.len() >= self.options.max_connections {
             state.give_way();
         }
         state.register(&conversation);
-        state.queue.push_back(conversation);
-        self.handed_over.notify_one();
-        if state.idle >= state.queue.len() || state.threads >= self.options.max_connections {
+        state.handed_over.push_back(conversation);
+        self.changed.notify_one();
+        if state.idle >= state.handed_over.len() || state.threads >= self.options.max_connections {
             return;
         }
         state.threads += 1;
@@ -179,10 +180,9 @@ impl Server {
             }
             // Then this one waits itself, and nobody gives way before somebody comes, or the server
             // stops: one after another they could take long.
-            while let Some(conversation) = state.queue.pop_front() {
+            while let Some(conversation) = state.handed_over.pop_front() {
                 if self.stopping() {
-                    state.waiting.remove(&conversation.number);
-                    let _ = conversation.stream.shutdown(conversation.ending());
+                    state.end_waiting(conversation.number);
                 }
                 drop(state);
                 self.finish(conversation, Some(listener));
@@ -195,14 +195,14 @@ impl Server {
     fn wait_for_clients(&self) {
         let mut state = self.state();
         loop {
-            if let Some(conversation) = state.queue.pop_front() {
+            if let Some(conversation) = state.handed_over.pop_front() {
                 drop(state);
                 self.finish(conversation, None);
                 state = self.state();
             } else if state.idle < SPARE_THREADS {
                 state.idle += 1;
-                let handed_over = self.handed_over.wait(state);
-                state = handed_over.unwrap_or_else(PoisonError::into_inner);
+                let changed = self.changed.wait(state);
+                state = changed.unwrap_or_else(PoisonError::into_inner);
                 state.idle -= 1;
             } else {
                 break;
@@ -218,14 +218,14 @@ impl Server {
             if let Some(outcome) = conversation.proceed() {
                 break outcome;
             }
-            if conversation.ending() == Shutdown::Both {
+            if conversation.is_answering() {
                 self.state().register(&conversation);
             }
             // Of a listener that was stopped poll says that somebody is queued.
             let listener = listener.filter(|_| !self.stopping());
-            let queue = listener.map(|listener| listener.socket.as_raw_fd());
-            if conversation.wait(queue) && !self.stopping() {
-                break conversation.cut(Outcome::Evicted);
+            let listener = listener.map(|listener| listener.socket.as_raw_fd());
+            if conversation.wait(listener) && !self.stopping() {
+                self.state().end_waiting(conversation.number);
             }
         };
         let gave_way = self.state().waiting.remove(&conversation.number).is_none();
@@ -262,7 +262,7 @@ impl Server {
             self.report(&mut state, "accept a connection", error);
             soon = sys::is_shortage(error) && state.give_way();
         }
-        thread::sleep(if soon { HANDOVER } else { PAUSE });
+        thread::sleep(if soon { MOMENT } else { PAUSE });
     }
 
     /// Says what cannot be done and, where that helps, who gives way; once per episode.
@@ -336,7 +336,7 @@ impl Server {
         let deadline = Instant::now() + self.options.timeout + PAUSE;
         let busy = |state: MutexGuard<State>| state.accepting > 0 || state.open() > 0;
         while busy(self.state()) && Instant::now() < deadline {
-            thread::sleep(HANDOVER);
+            thread::sleep(MOMENT);
         }
         !self.failed.load(SeqCst)
     }
@@ -354,14 +354,24 @@ impl Server {
 impl State {
     /// Counts a connection among those whose client is waited for.
     fn register(&mut self, conversation: &Conversation) {
-        let waiting = (conversation.stream.clone(), conversation.ending());
+        // What has arrived of a request can still be read after that (Linux, `tcp_recvmsg`).
+        let ending = match conversation.is_answering() {
+            true => Shutdown::Both,
+            false => Shutdown::Read,
+        };
+        let waiting = (conversation.stream.clone(), ending);
         self.waiting.insert(conversation.number, waiting);
     }
 
     /// Ends the waiting of the connection that has waited longest, if there is one.
     fn give_way(&mut self) -> bool {
         let oldest = self.waiting.keys().next().copied();
-        let waiting = oldest.and_then(|oldest| self.waiting.remove(&oldest));
+        oldest.map_or(false, |number| self.end_waiting(number))
+    }
+
+    /// Ends the waiting of a connection, unless that has been done.
+    fn end_waiting(&mut self, number: u64) -> bool {
+        let waiting = self.waiting.remove(&number);
         waiting.map_or(false, |(stream, ending)| stream.shutdown(ending).is_ok())
     }
 

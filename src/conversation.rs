@@ -88,15 +88,11 @@ impl Conversation {
     pub fn proceed(&mut self) -> Option<Outcome> {
         match self.ask_and_answer() {
             Ok(outcome) => Some(outcome),
-            Err(e) if e.kind() != WouldBlock => Some(self.cut(Outcome::Failed)),
-            Err(_) if self.deadline <= Instant::now() => Some(self.cut(Outcome::TimedOut)),
-            Err(_) => None,
+            Err(e) if e.kind() == WouldBlock && Instant::now() < self.deadline => None,
+            Err(_) if self.drained.is_some() => Some(Outcome::Answered),
+            Err(e) if e.kind() == WouldBlock => Some(Outcome::TimedOut),
+            Err(_) => Some(Outcome::Failed),
         }
-    }
-
-    /// The outcome of a conversation that ends here; once the answer is over, it is answered.
-    pub fn cut(&self, otherwise: Outcome) -> Outcome {
-        self.drained.map_or(otherwise, |_| Outcome::Answered)
     }
 
     fn ask_and_answer(&mut self) -> io::Result<Outcome> {
@@ -143,26 +139,23 @@ impl Conversation {
         Ok(())
     }
 
-    /// The shutdown that ends the waiting of a client: one whose request is still to come may have
-    /// sent it by then, and what has arrived can still be read (Linux, `tcp_recvmsg`) and answered.
-    pub fn ending(&self) -> Shutdown {
-        match request(received(&self.buffer, self.received)) {
-            Request::Complete(_) if self.drained.is_none() => Shutdown::Both,
-            _ => Shutdown::Read,
-        }
+    /// Whether the client is waited for to take the answer, and no longer to send.
+    pub fn is_answering(&self) -> bool {
+        let request = request(received(&self.buffer, self.received));
+        matches!(request, Request::Complete(_)) && self.drained.is_none()
     }
 
-    /// Waits until the client has sent or taken something, or until the deadline. Where others wait
-    /// to be accepted from `queue`, it returns as soon as there is one, and says so.
-    pub fn wait(&self, queue: Option<RawFd>) -> bool {
-        let events = match self.ending() {
-            Shutdown::Read => sys::POLLIN,
-            _ => sys::POLLOUT,
+    /// Waits until the client has sent or taken something, or until the deadline. Returns early, and
+    /// says so, when somebody is to be accepted from `listener`.
+    pub fn wait(&self, listener: Option<RawFd>) -> bool {
+        let events = match self.is_answering() {
+            true => sys::POLLOUT,
+            false => sys::POLLIN,
         };
         let left = self.deadline.saturating_duration_since(Instant::now());
         let client = (self.stream.as_raw_fd(), events);
-        let queue = (queue.unwrap_or(sys::NO_DESCRIPTOR), sys::POLLIN);
-        let [ready, queued] = sys::ready([client, queue], left);
+        let listener = (listener.unwrap_or(sys::NO_DESCRIPTOR), sys::POLLIN);
+        let [ready, queued] = sys::ready([client, listener], left);
         queued && !ready
     }
 
