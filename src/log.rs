@@ -11,19 +11,19 @@ use std::time::Duration;
 use crate::sys;
 
 /// More lines than these are lost.
-const QUEUE_LENGTH: usize = 512;
+const MAX_LINES: usize = 512;
 
 const SYSTEM_LOG: &str = "/dev/log";
 
 /// How long the end of the program, or a line to the system log, waits to be written.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// What takes the lines; standard error where there is none.
-static SYSTEM: Mutex<Option<UnixDatagram>> = Mutex::new(None);
+/// The system log, if lines go there, and whether standard error is a player's connection.
+static SYSTEM: Mutex<Option<(UnixDatagram, bool)>> = Mutex::new(None);
 
 /// Whether there is a thread that writes, and the lines that it is yet to have written.
-static THREAD: AtomicBool = AtomicBool::new(false);
-static QUEUE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static WRITER: AtomicBool = AtomicBool::new(false);
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static CHANGED: Condvar = Condvar::new();
 
 /// Lines go to the system log from now on if they are to, or if standard error is a TCP connection:
@@ -36,7 +36,7 @@ pub fn open(to_system: bool) -> io::Result<()> {
         socket.set_write_timeout(Some(PATIENCE))?;
         let there = socket.connect(SYSTEM_LOG);
         there.or_else(|e| if players { Ok(()) } else { Err(e) })?;
-        *lock(&SYSTEM) = Some(socket);
+        *lock(&SYSTEM) = Some((socket, players));
     }
     Ok(())
 }
@@ -44,24 +44,24 @@ pub fn open(to_system: bool) -> io::Result<()> {
 /// From now on lines are queued for a thread that writes them, so that nothing else waits for a
 /// terminal, a pipe, a disk or a daemon that takes no more. Without a thread all stays as it was.
 pub fn start_writer() {
-    THREAD.store(sys::start_thread(write_queue).is_ok(), Relaxed);
+    WRITER.store(sys::start_thread(write_lines).is_ok(), Relaxed);
 }
 
-fn write_queue() {
+fn write_lines() {
     loop {
-        let queue = CHANGED.wait_while(lock(&QUEUE), |queue| queue.is_empty());
-        let queue = queue.unwrap_or_else(PoisonError::into_inner);
-        let line = queue.first().cloned().unwrap_or_default();
-        drop(queue);
-        write(&line);
-        lock(&QUEUE).remove(0);
+        let lines = CHANGED.wait_while(lock(&LINES), |lines| lines.is_empty());
+        let lines = lines.unwrap_or_else(PoisonError::into_inner);
+        let line = lines.first().cloned().unwrap_or_default();
+        drop(lines);
+        write(&line, true);
+        lock(&LINES).remove(0);
         CHANGED.notify_all();
     }
 }
 
 /// Waits a moment until what is queued is written.
 pub fn finish() {
-    let _ = CHANGED.wait_timeout_while(lock(&QUEUE), PATIENCE, |queue| !queue.is_empty());
+    let _ = CHANGED.wait_timeout_while(lock(&LINES), PATIENCE, |lines| !lines.is_empty());
 }
 
 /// What happened to the connection of `peer`.
@@ -75,29 +75,33 @@ pub fn connection(peer: SocketAddr, what: &str) {
     line(&format!("{peer} {what}"));
 }
 
-/// Says `event` in one line. It is lost where the queue, or without one standard error, is full.
+/// Says `event` in one line. It is lost where too many are yet to be written, or without the writer
+/// where it would have to wait.
 pub fn line(event: &str) {
-    let mut queue = lock(&QUEUE);
-    let stderr = (io::stderr().as_raw_fd(), sys::POLLOUT);
-    match THREAD.load(Relaxed) {
-        true if queue.len() < QUEUE_LENGTH => queue.push(harmless(event)),
-        false if sys::ready([stderr], Duration::ZERO) == [true] => write(&harmless(event)),
-        _ => {}
+    let mut lines = lock(&LINES);
+    match WRITER.load(Relaxed) {
+        true if lines.len() < MAX_LINES => lines.push(harmless(event)),
+        true => {}
+        false => write(&harmless(event), false),
     }
     CHANGED.notify_all();
 }
 
 /// Writes a line in one piece. One that cannot be written is lost.
-fn write(line: &str) {
-    let _ = match &*lock(&SYSTEM) {
+fn write(line: &str, by_writer: bool) {
+    // Before there is a writer the program starts, and who started it waits for what it says.
+    let mut aloud = true;
+    if let Some((socket, players)) = &*lock(&SYSTEM) {
         // Informational, of facility daemon, see syslog(3). By name, so that a log daemon that was
         // started again is found.
-        Some(socket) => {
-            let text = format!("<30>flash-policy-serv[{}]: {line}", std::process::id());
-            socket.send_to(text.as_bytes(), SYSTEM_LOG).map(drop)
-        }
-        None => io::stderr().write_all(format!("flash-policy-serv: {line}\n").as_bytes()),
-    };
+        let text = format!("<30>flash-policy-serv[{}]: {line}", std::process::id());
+        let _ = socket.send_to(text.as_bytes(), SYSTEM_LOG);
+        aloud = !by_writer && !players;
+    }
+    let stderr = (io::stderr().as_raw_fd(), sys::POLLOUT);
+    if aloud && (by_writer || sys::ready([stderr], Duration::ZERO) == [true]) {
+        let _ = io::stderr().write_all(format!("flash-policy-serv: {line}\n").as_bytes());
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

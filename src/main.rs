@@ -103,8 +103,8 @@ fn check(options: &Options) -> Result<i32, String> {
 
 fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
     // A port alone may take two listeners.
-    let descriptors = options.max_connections + 2 * options.listen.len() + SPARE_DESCRIPTORS;
-    sys::raise_descriptor_limit(descriptors as u64);
+    let descriptors = options.max_connections + 2 * options.listen.len();
+    let limit = sys::raise_descriptor_limit((descriptors + SPARE_DESCRIPTORS) as u64);
     if options.syslog {
         log::open(true).map_err(|e| format!("--syslog: no system log at /dev/log: {e}"))?;
     }
@@ -116,11 +116,16 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
     } else {
         None
     };
-    let (policy, warnings) = Policy::read(&options)?;
+    let (policy, mut warnings) = Policy::read(&options)?;
     let sockets = match adopted {
         Some(sockets) => sockets,
         None => Sockets::Listeners(listeners::bind(&options.listen, options.backlog)?),
     };
+    if limit <= descriptors as u64 {
+        let most = options.max_connections;
+        let right = format!("for --max-connections {most}: raise the hard limit, or lower that");
+        warnings.push(format!("{limit} descriptors are too few {right}"));
+    }
     if let Some(user) = &options.user {
         user.take_over()?;
         if let Err(e) = policy::read_file(&options.policy) {

@@ -213,8 +213,9 @@ pub fn ready<const N: usize>(fds: [(RawFd, c_short); N], timeout: Duration) -> [
     entries.map(|entry| entry.2 != 0)
 }
 
-/// Raises the soft limit of open descriptors to `wanted`, or to the hard limit where that is less.
-pub fn raise_descriptor_limit(wanted: u64) {
+/// Raises the soft limit of open descriptors to `wanted`, or to the hard limit where that is less,
+/// and returns it.
+pub fn raise_descriptor_limit(wanted: u64) -> u64 {
     let mut limit = RLimit { soft: 0, hard: 0 };
     // SAFETY: `limit` has the layout of `struct rlimit` and outlives both calls.
     unsafe {
@@ -223,6 +224,7 @@ pub fn raise_descriptor_limit(wanted: u64) {
             setrlimit(RLIMIT_NOFILE, &limit);
         }
     }
+    limit.soft
 }
 
 /// Starts a thread. Not by std, whose threads end the program where they find no memory to begin

@@ -211,6 +211,24 @@ fn system_log_takes_the_events_and_may_be_restarted() {
     assert!(start.elapsed() < Duration::from_secs(5), "not at once");
 }
 
+/// Whoever starts it looks at the terminal, and whoever comes later at the log.
+#[test]
+fn start_that_fails_is_in_the_system_log_and_on_standard_error() {
+    let log = SystemLog::new();
+    if !log.is_possible() {
+        return skip("needs a mount namespace");
+    }
+    let scratch = Scratch::new();
+    let broken = scratch.file("policy.xml", "<cross-domain-policy>");
+    let mut command = log.command(&["--syslog", "-l", "127.0.0.1:0", "-f", &broken]);
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = "policy.xml:1:22: error: ";
+    assert!(stderr.contains(error), "{}", stderr);
+    log.expect(error);
+}
+
 #[test]
 fn system_log_that_is_missing_is_an_error_at_the_start() {
     let log = SystemLog::new();

@@ -233,7 +233,7 @@ fn options_may_be_written_in_each_way() {
             "--timeout",
             "60",
             "--max-connections",
-            "30000",
+            "900",
         ],
         &["--verbose", "--backlog", "65535", "--listen", "127.0.0.1:0"],
     ];

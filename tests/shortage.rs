@@ -127,6 +127,7 @@ fn running_out_of_descriptors_is_survived() {
 #[test]
 fn no_descriptor_at_all_is_waited_out() {
     let mut server = start_limited("ulimit -n 4", &[]);
+    server.expect("4 descriptors are too few for --max-connections 1000: raise");
     let waiting = connect(server.address);
     server.expect("cannot accept a connection: Too many open files");
     let ticks = server.cpu_ticks();
