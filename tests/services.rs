@@ -46,9 +46,7 @@ fn systemd_finds_nothing_to_complain_about() {
     make(&source, &[&places[0], QUICK]);
     make(&source, &["install-systemd", &places[0], &places[1]]);
     let analyze = |arguments: &[&str]| {
-        let mut command = Command::new("systemd-analyze");
-        command.env("MANPATH", format!("{}/share/man", prefix));
-        let output = command
+        let output = Command::new("systemd-analyze")
             .args(arguments)
             .current_dir(scratch.path("installed/units"))
             .output();
@@ -63,7 +61,10 @@ fn systemd_finds_nothing_to_complain_about() {
         "nat.service",
     ] {
         let unit = format!("./flash-policy-{}", unit);
-        assert_eq!(analyze(&["verify", &unit]), (true, String::new()));
+        assert_eq!(
+            analyze(&["verify", "--man=no", &unit]),
+            (true, String::new())
+        );
     }
 }
 
