@@ -120,7 +120,7 @@ drive() {
 	options second '--listen 844'
 	systemctl start second
 	eventually probe 127.0.0.1:844
-	systemctl is-active $stdin.socket
+	systemctl is-active $stdin
 	served
 	systemctl stop second
 	journalctl -o cat -u $stdin | grep 'flash-policy-serv: listening on'
