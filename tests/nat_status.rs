@@ -137,7 +137,7 @@ fn check_lists_what_is_wrong_and_changes_nothing() {
         check(
             &both,
             0,
-            &["ok: root\nok: places\nok: links\nok: way\nok: rules: nft\nok: forwarding\n"],
+            &["ok: places\nok: links\nok: way\nok: rules: nft\nok: forwarding\n"],
         );
         check(
             &["--wan=eth5"],
