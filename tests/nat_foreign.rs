@@ -150,9 +150,10 @@ fn native_table_by_the_name_of_one_of_iptables() {
         let status = lab.run("g", &["status"]);
         assert_eq!(status.code, Some(3));
         assert!(
-            status
-                .out
-                .contains(&format!("in the way: nft ip filter {}: policy drop\n", chain)),
+            status.out.contains(&format!(
+                "in the way: nft ip filter {}: policy drop\n",
+                chain
+            )),
             "{}",
             status.out
         );
