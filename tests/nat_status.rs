@@ -145,7 +145,7 @@ fn check_lists_what_is_wrong_and_changes_nothing() {
         check(
             &["--wan=eth5"],
             1,
-            &["FAILED: places: there is no interface eth5\n"],
+            &["FAILED: places: there is no interface eth5\nok: links\n"],
         );
         check(
             &["--wan=eth0", "--snat=1.2.3.4"],
