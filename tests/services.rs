@@ -112,6 +112,22 @@ fn sysv_script(root_of: &str, programs: &[&str]) {
 }
 
 #[test]
+fn sysv_boots_the_nat_helper() {
+    if !ready(&["ip", "nft"]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let source = source(&scratch, "source");
+    let source = source.to_str().unwrap();
+    std::fs::create_dir(scratch.path("root")).unwrap();
+    let root = scratch.path("root");
+    on_machine(
+        include_str!("services/nat_sysv.sh"),
+        &[root.to_str().unwrap(), source],
+    );
+}
+
+#[test]
 fn shell_is_clean() {
     if !have("shellcheck") {
         return skip("needs shellcheck");
