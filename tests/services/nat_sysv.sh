@@ -3,6 +3,7 @@
 # order: $1 is the root, $2 the source.
 debian "$1"
 make -C "$2" install-nat-sysv DESTDIR="$1"
+cp -a /etc/alternatives etc
 chmod 755 . usr/local
 boot
 ip link add eth0 type veth peer name peer0
