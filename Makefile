@@ -18,7 +18,6 @@ unitdir = $(if $(filter /usr,$(prefix)),/usr,/usr/local)/lib/systemd/system
 linkdir = $(if $(filter /usr/local/$(NAME),$(prefix)),/usr/local/bin)
 initdir = /etc/init.d
 confdir = /etc/conf.d
-defaultdir = /etc/default
 
 RUSTC = rustc
 CARGO = cargo
@@ -113,8 +112,8 @@ define fill
 	echo 'installing $(DESTDIR)$(2)'
 	$(call into,$(2))
 	rm -f '$(DESTDIR)$(2)'
-	sed -e 's|@sbindir@|$(sbindir)|g' -e 's|@policy@|$(POLICY)|g' \
-	    -e 's|@defaultdir@|$(defaultdir)|g' -e 's|@version@|$(VERSION)|g' $(1) >'$(DESTDIR)$(2)'
+	sed -e 's|@sbindir@|$(sbindir)|g' -e 's|@policy@|$(POLICY)|g' -e 's|@version@|$(VERSION)|g' \
+	    $(1) >'$(DESTDIR)$(2)'
 	chmod $(3) '$(DESTDIR)$(2)'
 endef
 
@@ -160,7 +159,7 @@ install-server-openrc: plain-places install-server
 
 install-server-sysv: plain-places install-server
 	$(call fill,src/service/$(NAME).sysv,$(initdir)/$(NAME),755)
-	$(call keep,src/service/$(NAME).default,$(defaultdir)/$(NAME))
+	$(call keep,src/service/$(NAME).default,/etc/default/$(NAME))
 
 install-nat:
 	$(call fill,src/$(HELPER),$(sbindir)/$(HELPER),755)
@@ -178,9 +177,8 @@ install-nat-sysv: plain-places install-nat
 
 # In units and in shell scripts some characters would need quotes, and not the same ones.
 plain-places:
-	case '$(sbindir)$(defaultdir)' in *[!A-Za-z0-9/._+@:,=~-]*) echo 'a service cannot start' \
-	    'from $(sbindir): use letters, digits and / . _ + @ : , = ~ - in sbindir and defaultdir' \
-	    >&2; exit 1 ;; esac
+	case '$(sbindir)' in *[!A-Za-z0-9/._+@:,=~-]*) echo 'a service cannot start from' \
+	    '$(sbindir): use letters, digits and / . _ + @ : , = ~ - in sbindir' >&2; exit 1 ;; esac
 
 # remove SHIPPED,INSTALLED: the opposite of keep.
 define remove
@@ -198,7 +196,7 @@ endef
 # The settings of the OpenRC and the SysV service.
 define remove_settings
 	$(call remove,src/service/$(NAME).confd,$(confdir)/$(NAME)); \
-	$(call remove,src/service/$(NAME).default,$(defaultdir)/$(NAME));
+	$(call remove,src/service/$(NAME).default,/etc/default/$(NAME));
 endef
 
 # unlink COMMAND: the opposite of link.
@@ -257,7 +255,7 @@ help:
 	echo '     nat-unpersist, nat-client, nat-verify: src/$(HELPER) --help'
 	echo 'make clean            remove what was built'
 	echo 'variables: prefix (or PREFIX) sbindir sysconfdir policydir mandir linkdir DESTDIR'
-	echo '           unitdir initdir confdir defaultdir (for service files)'
+	echo '           unitdir initdir confdir (for service files)'
 	echo '           RUSTC RUSTFLAGS CARGO, TARGET LINKER (to build for another machine)'
 
 # `make -j all install` builds before it installs.

@@ -191,7 +191,7 @@ fn install_uninstall() {
             continue;
         }
         let content = fs::read_to_string(root.join(file)).unwrap();
-        for place in ["@sbindir@", "@policy@", "@defaultdir@", "@version@"] {
+        for place in ["@sbindir@", "@policy@", "@version@"] {
             assert!(!content.contains(place), "{} in {}", place, file);
         }
     }

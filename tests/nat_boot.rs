@@ -67,9 +67,10 @@ fn persist_and_unpersist() {
             assert!(!once.contains("sysctl"), "{}", once);
             helper(shell, &arguments).ok();
             assert_eq!(tree(&root), once, "twice");
-            helper(shell, &["unpersist", "--root", &root]).ok();
+            let unpersist = || helper(shell, &["unpersist", "--root", &root]).ok();
+            assert!(unpersist().contains("no longer at boot"));
             assert_eq!(tree(&root), before);
-            helper(shell, &["unpersist", "--root", &root]).ok();
+            assert!(unpersist().contains("it was not at boot"));
             // What boots a script goes with the script.
             helper(shell, &arguments).ok();
             let destdir = format!("DESTDIR={}", root);

@@ -5,6 +5,7 @@ mod common;
 mod nat;
 
 use nat::*;
+use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 use std::{fs, thread};
@@ -218,6 +219,35 @@ fn at_the_same_time() {
         }
         lab.down();
         assert_eq!(lab.rules(), before);
+    }
+}
+
+/// What orders the runs of root is nothing that somebody else could hold.
+#[test]
+fn no_user_holds_it_up() {
+    if !possible() {
+        return;
+    }
+    for shell in SHELLS {
+        let lab = Lab::new(shell, "nft");
+        let mut user = lab.on(
+            "g",
+            &["setpriv", "--reuid=65534", "--clear-groups", "flock"],
+        );
+        let hold = [
+            "/proc/sys/net/ipv4/ip_forward",
+            "sh",
+            "-c",
+            "echo; exec cat",
+        ];
+        let user = user.args(hold).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut user = user.spawn().unwrap();
+        let mut held = [0];
+        user.stdout.as_mut().unwrap().read_exact(&mut held).unwrap();
+        lab.up(&[]);
+        lab.down();
+        drop(user.stdin.take());
+        user.wait().unwrap();
     }
 }
 

@@ -58,7 +58,7 @@ fn auto_takes_the_backend_in_use_and_refuses_a_mix() {
         lab.down();
         lab.sh("g", "iptables-legacy -F; iptables-legacy -P FORWARD ACCEPT");
         lab.sh("g", "nft 'table inet mine { chain f { type filter hook forward priority 0; policy drop; }; }'");
-        up(&["--backend=iptables"]).fails(1, "overrides inet mine f: policy drop:");
+        up(&["--backend=iptables"]).fails(1, "overrides nft inet mine f: policy drop:");
         lab.up(&[]);
         state("nft");
         lab.way_through(&mut server, GATEWAY);
@@ -139,7 +139,7 @@ fn native_table_by_the_name_of_one_of_iptables() {
         let mut server = lab.server("o", "172.16.1.1:843");
         let said = lab.run("g", &["up", "--wan=eth0"]).ok();
         let over = format!(
-            "passed over: ip filter {}: ip saddr 10.7.0.0/24 -j DROP\n",
+            "passed over: nft ip filter {}: ip saddr 10.7.0.0/24 -j DROP\n",
             chain
         );
         assert!(said.contains(&over), "{}", said);
@@ -150,9 +150,10 @@ fn native_table_by_the_name_of_one_of_iptables() {
         let status = lab.run("g", &["status"]);
         assert_eq!(status.code, Some(3));
         assert!(
-            status
-                .out
-                .contains(&format!("in the way: ip filter {}: policy drop\n", chain)),
+            status.out.contains(&format!(
+                "in the way: nft ip filter {}: policy drop\n",
+                chain
+            )),
             "{}",
             status.out
         );

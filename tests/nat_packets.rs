@@ -182,6 +182,38 @@ fn lan_and_subnet_narrow(lab: Lab) {
     third.stop();
 }
 
+/// A subnet that is not behind the inner interface is most likely a slip; one behind a router there,
+/// or wider than what is there, is none.
+#[test]
+fn subnet_that_is_not_there_is_told() {
+    if !possible() {
+        return;
+    }
+    for shell in SHELLS {
+        let lab = Lab::new(shell, "nft");
+        lab.sh("g", "ip route add 10.9.0.0/16 via 192.168.122.101");
+        for (subnet, told) in [
+            ("192.168.122.0/24", false),
+            ("192.168.122.128/25", false),
+            ("192.168.0.0/16", false),
+            ("10.9.3.0/24", false),
+            ("192.168.123.0/24", true),
+            ("10.7.0.0/24", true),
+        ] {
+            let options = ["--wan=eth0", "--lan=eth1", "--subnet", subnet];
+            let note = format!("note: nothing in {} is reached by eth1", subnet);
+            let said = lab.run("g", &[&["up"], &options[..]].concat()).ok();
+            assert_eq!(said.contains(&note), told, "{}: {}", subnet, said);
+            let said = lab.run("g", &[&["check"], &options[..]].concat()).ok();
+            let step = format!("ok: places: {}\n", note);
+            assert_eq!(said.contains(&step), told, "{}: {}", subnet, said);
+            let script = lab.run("g", &[&["print"], &options[..]].concat()).ok();
+            let comment = format!("# {}\n", note);
+            assert_eq!(script.contains(&comment), told, "{}: {}", subnet, script);
+        }
+    }
+}
+
 fn bridged_renamed_renumbered(lab: Lab) {
     routes_inward(&lab);
     let mut server = lab.server("o", "172.16.1.1:843");

@@ -100,9 +100,12 @@ fn status_says_what_is_in_force() {
             );
         }
         lab.down();
-        let mut nobody = lab.on("g", &["setpriv", "--reuid=65534", "--clear-groups"]);
-        nobody.args(shell).args(["-s", "status"]);
-        feed(&mut nobody, &fs::read(SCRIPT).unwrap()).fails(1, "status must be run as root");
+        for line in ["status", "check --wan=eth0"] {
+            let mut nobody = lab.on("g", &["setpriv", "--reuid=65534", "--clear-groups"]);
+            nobody.args(shell).arg("-s").args(line.split(' '));
+            let part = format!("{} must be run as root", line.split(' ').next().unwrap());
+            feed(&mut nobody, &fs::read(SCRIPT).unwrap()).fails(1, &part);
+        }
         server.stop();
     }
 }
@@ -137,12 +140,12 @@ fn check_lists_what_is_wrong_and_changes_nothing() {
         check(
             &both,
             0,
-            &["ok: root\nok: places\nok: links\nok: way\nok: rules: nft\nok: forwarding\n"],
+            &["ok: places\nok: links\nok: way\nok: rules: nft\nok: forwarding\n"],
         );
         check(
             &["--wan=eth5"],
             1,
-            &["FAILED: places: there is no interface eth5\n"],
+            &["FAILED: places: there is no interface eth5\nok: links\n"],
         );
         check(
             &["--wan=eth0", "--snat=1.2.3.4"],
@@ -195,5 +198,38 @@ fn check_lists_what_is_wrong_and_changes_nothing() {
             1,
             &["FAILED: rules: rules of iptables-legacy and of nf_tables"],
         );
+    }
+}
+
+/// Where all rules were flushed, nothing is left that knows who turned forwarding on.
+#[test]
+fn flushed_by_somebody_else() {
+    if !possible() {
+        return;
+    }
+    for (shell, backend) in [(SHELLS[0], "nft"), (SHELLS[1], "iptables")] {
+        let lab = Lab::new(shell, backend);
+        lab.up(&[]);
+        lab.sh("g", "nft flush ruleset");
+        let say = "forwarding: on, and no rules here say by whom; to turn it off: echo 0 >/proc/";
+        let status = lab.run("g", &["status"]);
+        assert_eq!(status.code, Some(3));
+        assert!(
+            status.out.starts_with(&format!("state: not up\n{}", say)),
+            "{}",
+            status.out
+        );
+        let down = lab.run("g", &["down"]).ok();
+        let command = down.split("off: ").nth(1).unwrap_or_default();
+        assert!(down.contains(say), "{}", down);
+        assert_eq!(lab.forwarding(), "1\n");
+        lab.sh("g", command);
+        let down = lab.run("g", &["down"]).ok();
+        assert!(down.ends_with("down; forwarding: off\n"), "{}", down);
+        // A box that was a router before stays one.
+        lab.sh("g", "echo 1 >/proc/sys/net/ipv4/ip_forward");
+        lab.up(&[]);
+        let down = lab.run("g", &["down"]).ok();
+        assert!(down.ends_with("on, not changed by up\n"), "{}", down);
     }
 }

@@ -179,7 +179,7 @@ fn verify_names_the_step_that_is_broken() {
         lab.sh("i", "ip route replace default via 192.168.122.99");
         broken(
             verify("172.16.1.1:843"),
-            "default route: it is by 192.168.122.99",
+            "default route: by 192.168.122.99",
             "client --gateway 192.168.122.100",
         );
         broken(

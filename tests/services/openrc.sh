@@ -4,9 +4,6 @@ debian "$1"
 make -C "$2" install-openrc DESTDIR="$1"
 mkdir etc/runlevels etc/runlevels/default etc/conf.d 2>/dev/null || :
 cp /etc/rc.conf etc
-# shellcheck disable=SC2016
-printf '#!/sbin/openrc-run\ndepend() { provide net; }\n' >etc/init.d/loopback
-chmod +x etc/init.d/loopback
 boot
 for state in daemons exclusive failed hotplugged inactive options scheduled started starting \
 	stopping tmp wasinactive; do

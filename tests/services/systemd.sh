@@ -18,6 +18,13 @@ answers_all() {
 	done
 }
 
+# options SERVICE OPTIONS: as `systemctl edit` does it.
+options() {
+	mkdir "/etc/systemd/system/$1.service.d"
+	printf '[Service]\nEnvironment="OPTIONS=%s"\n' "$2" >"/etc/systemd/system/$1.service.d/options.conf"
+	systemctl daemon-reload
+}
+
 # property NAME SERVICE
 property() {
 	systemctl show -p "$1" --value "$2"
@@ -107,6 +114,15 @@ drive() {
 	sed 's/5222/8000/' /tmp/good >"$POLICY"
 	systemctl reload $stdin
 	eventually served
+
+	# A second server, with a policy and options of its own, is a copy of the first service.
+	cp /usr/local/lib/systemd/system/$own.service /etc/systemd/system/second.service
+	options second '--listen 844'
+	systemctl start second
+	eventually probe 127.0.0.1:844
+	systemctl is-active $stdin
+	served
+	systemctl stop second
 	journalctl -o cat -u $stdin | grep 'flash-policy-serv: listening on'
 
 	# At the next boot it is there, until it is disabled.
@@ -116,10 +132,7 @@ drive() {
 	systemctl stop $stdin
 
 	# Options are one setting.
-	mkdir /etc/systemd/system/$own.service.d
-	printf '[Service]\nEnvironment="OPTIONS=--listen 844 --verbose"\n' \
-		>/etc/systemd/system/$own.service.d/options.conf
-	systemctl daemon-reload
+	options $own '--listen 844 --verbose'
 	systemctl start $own
 	eventually probe 127.0.0.1:844
 	journalctl -o cat -u $own | grep 'answered$'
