@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# The NAT service under OpenRC itself, which has no service of Debian's: $1 is the root, $2 the source.
+# The NAT service under OpenRC itself, with no other service there: $1 is the root, $2 the source.
 debian "$1"
 make -C "$2" install-nat-openrc DESTDIR="$1"
 mkdir -p etc/runlevels/boot etc/runlevels/default etc/runlevels/shutdown etc/runlevels/sysinit
