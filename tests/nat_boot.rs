@@ -177,3 +177,18 @@ fn systemd_runs_it() {
     let script = include_str!("nat/systemd.sh");
     on_machine(script, &[&root, source.to_str().unwrap()]);
 }
+
+/// Under OpenRC itself, where no service of the distribution has to be there for it.
+#[test]
+fn openrc_runs_it() {
+    let programs = ["openrc", "openrc-run", "nft", "ip"];
+    if !is_root() || !programs.iter().all(|program| have(program)) {
+        return skip("needs root, OpenRC, nftables and iproute2");
+    }
+    let scratch = Scratch::new();
+    let source = source(&scratch, "source");
+    std::fs::create_dir(scratch.path("root")).unwrap();
+    let root = scratch.path("root").into_os_string().into_string().unwrap();
+    let script = include_str!("nat/openrc.sh");
+    on_machine(script, &[&root, source.to_str().unwrap()]);
+}

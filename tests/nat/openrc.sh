@@ -1,0 +1,33 @@
+# shellcheck shell=sh
+# The NAT service under OpenRC itself, with no other service there: $1 is the root, $2 the source.
+debian "$1"
+make -C "$2" install-nat-openrc DESTDIR="$1"
+mkdir -p etc/runlevels/boot etc/runlevels/default etc/runlevels/shutdown etc/runlevels/sysinit
+cp /etc/rc.conf etc
+cp -a /etc/alternatives etc
+chmod 755 . usr/local etc
+boot
+for state in daemons exclusive failed hotplugged inactive options scheduled started starting \
+	stopping tmp wasinactive; do
+	mkdir -p /run/openrc/$state
+done
+echo boot >/run/openrc/softlevel
+helper=/usr/local/flash-policy-serv/bin/flash-policy-nat
+ip link add eth0 type veth peer name peer0
+$helper persist --wan=eth0
+ip link del eth0
+ip link add ppp0 type veth peer name peer0
+
+# The interface is not there yet when the runlevel starts it; it comes by a new name.
+openrc default
+ip link set ppp0 name eth0
+$helper status
+/etc/init.d/flash-policy-nat stop
+refused $helper status
+/etc/init.d/flash-policy-nat restart
+$helper status
+
+# At shutdown the filter stays.
+openrc shutdown
+$helper status
+echo passed
