@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::options::number;
+use crate::options::{is_name, number, Site};
 use crate::xml::{self, shown, Attribute, Event, Fault};
 
 /// The largest policy file in bytes: the C server's buffer.
@@ -192,15 +192,10 @@ impl Report {
         (before.matches('\n').count() + 1, line.chars().count() + 1)
     }
 
-    /// May a Flash file from `site`, a host or a URL, open a socket to `port` of this host? Names
-    /// the line that allows it and what readers differ about, or the nearest reason why not.
-    pub fn may_connect(&self, site: &str, port: u16) -> Result<String, String> {
-        let (scheme, rest) = site.split_once("://").unwrap_or(("http", site));
-        let host = rest.split('/').next().unwrap_or_default();
-        // Without a port, and without the brackets of an IPv6 address.
-        let colon = host.find(':').filter(|at| host.rfind(':') == Some(*at));
-        let end = host.find(']').or(colon).unwrap_or(host.len());
-        let host = host.get(..end).unwrap_or_default().trim_start_matches('[');
+    /// May a Flash file from `site` open a socket to `port` of this host? Names the line that allows
+    /// it and what readers differ about, or the nearest reason why not.
+    pub fn may_connect(&self, site: &Site, port: u16) -> Result<String, String> {
+        let host = &site.host;
         if let Some(fault) = self.useless() {
             return Err(self.placed("", fault));
         } else if !self.is_flash() {
@@ -216,7 +211,7 @@ impl Report {
             let (line, _) = self.position(entry.at);
             if !entry.ranges.iter().any(|r| (r.0..=r.1).contains(&port)) {
                 refused = format!("line {line} names {}, but not port {port}", shown(host));
-            } else if entry.is_secure && !scheme.eq_ignore_ascii_case("https") {
+            } else if entry.is_secure && !site.over_https {
                 refused = format!("line {line} is for sites loaded over https only");
             } else {
                 let mut allowed = format!("by line {line}");
@@ -504,12 +499,7 @@ fn stray(name: &str, instead: &str) -> String {
 
 fn is_domain(domain: &str) -> bool {
     let name = domain.strip_prefix("*.").unwrap_or(domain);
-    let is_sign = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    let is_label = |label: &str| !label.is_empty() && label.chars().all(is_sign);
-    // A name's last label is no number, or it would be an address.
-    let last = name.rsplit('.').next().unwrap_or_default();
-    let is_name = name.split('.').all(is_label) && last.parse::<u32>().is_err();
-    domain == "*" || domain.parse::<IpAddr>().is_ok() || is_name && name.len() < 254
+    domain == "*" || domain.parse::<IpAddr>().is_ok() || is_name(name)
 }
 
 /// Does `domain` name `host`? An address has no name, and no suffix.

@@ -55,7 +55,14 @@ pub struct Options {
     pub syslog: bool,
     pub verbose: bool,
     /// May a Flash file from this site connect to this port?
-    pub question: Option<(String, u16)>,
+    pub question: Option<(Site, u16)>,
+}
+
+/// Where a Flash file was loaded from.
+pub struct Site {
+    pub over_https: bool,
+    /// A name in lower case, or an address.
+    pub host: String,
 }
 
 impl Options {
@@ -97,7 +104,7 @@ impl Options {
                 "-u" | "--user" => options.user = Some(User::look_up(name, value()?)?),
                 "-v" | "--verbose" => options.verbose = true,
                 "--syslog" => options.syslog = true,
-                "--site" => site = Some(value()?.to_string_lossy().into_owned()),
+                "--site" => site = Some(origin(name, value()?)?),
                 "--to-port" => to_port = Some(number_to(65535)?),
                 "--stdin" => task = (Task::ServeStdin, name),
                 "--check" => task = (Task::Check, name),
@@ -119,12 +126,19 @@ impl Options {
         let mut operands = operands.into_iter();
         if task == Task::Check {
             options.policy = operands.next().map_or(options.policy, PathBuf::from);
+            if options.policy.as_os_str().is_empty() {
+                return Err("--check \"\": must name a file, or - for standard input".into());
+            }
         }
         if let Some(operand) = operands.next() {
             let plain = operand.to_string_lossy();
             return Err(match address("", operand, EVERYWHERE) {
                 _ if task == Task::Check => {
                     format!("{operand:?} is one too many: --check takes one FILE")
+                }
+                _ if plain.is_empty() => "\"\" is not an option: leave it out".into(),
+                _ if is_stdin(Path::new(operand)) => {
+                    format!("{operand:?} is not an option: only --check reads standard input")
                 }
                 Ok(_) => format!("{operand:?} is not an option: write --listen {plain}"),
                 Err(_) => format!("{operand:?} is not an option: write --policy {plain}"),
@@ -232,5 +246,48 @@ fn peer(name: &str, value: &OsStr) -> Result<SocketAddr, String> {
         Some(port) if port.is_empty() || port.starts_with(':') => format!("127.0.0.1{port}"),
         _ => text.into_owned(),
     };
-    address(name, OsStr::new(&literal), Ipv4Addr::LOCALHOST.into())
+    let peer = address(name, OsStr::new(&literal), Ipv4Addr::LOCALHOST.into())?;
+    match peer.port() {
+        0 => Err(format!(
+            "{name} {value:?}: must have a port from 1 to 65535"
+        )),
+        _ => Ok(peer),
+    }
+}
+
+/// The site of a URL of http or https, of which user, port and path do not count, or of a mere host,
+/// which is taken as http.
+fn origin(name: &str, value: &OsStr) -> Result<Site, String> {
+    let text = value.to_string_lossy().to_ascii_lowercase();
+    let secure = text.strip_prefix("https://");
+    let rest = secure.or_else(|| text.strip_prefix("http://"));
+    let rest = rest.unwrap_or(&text).split(['/', '?', '#']).next();
+    let place = rest.unwrap_or_default().rsplit('@').next();
+    let place = place.unwrap_or_default();
+    let host = match place.rsplit_once(':') {
+        Some((host, port)) if number(port).is_some() => host,
+        _ => place,
+    };
+    // An IPv6 address has brackets in a URL, but not alone.
+    let bracketed = format!("{host}:0").parse().map(|a: SocketAddr| a.ip());
+    let host = match place.parse().or(bracketed) {
+        Ok(ip) => IpAddr::to_string(&ip),
+        Err(_) if is_name(host) => host.into(),
+        Err(_) => {
+            let right = "must be a site such as https://www.example.com, or a host";
+            return Err(format!("{name} {value:?}: {right}"));
+        }
+    };
+    Ok(Site {
+        over_https: secure.is_some(),
+        host,
+    })
+}
+
+/// A host's name in ASCII. Its last label is no number, or it would be an address.
+pub fn is_name(host: &str) -> bool {
+    let is_sign = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let is_label = |label: &str| !label.is_empty() && label.chars().all(is_sign);
+    let last = host.rsplit('.').next().unwrap_or_default();
+    host.len() < 254 && host.split('.').all(is_label) && last.parse::<u32>().is_err()
 }

@@ -27,7 +27,13 @@ fn usage_errors_name_option_value_and_range() {
     let cases: &[(&[&str], &[&str])] = &[
         (&["--port", "843"], &["unknown option \"--port\"", "--help"]),
         (&["-x"], &["unknown option \"-x\""]),
-        (&["-"], &["\"-\" is not an option"]),
+        (
+            &["-"],
+            &["\"-\" is not an option: only --check reads standard"],
+        ),
+        (&["/dev/stdin"], &["is not an option: only --check reads"]),
+        (&[""], &["\"\" is not an option: leave it out"]),
+        (&["--check", ""], &["--check \"\": must name a file"]),
         (&["--"], &["unknown option \"--\""]),
         (&["--listening=1"], &["unknown option \"--listening=1\""]),
         (&["843"], &["\"843\" is not an option"]),

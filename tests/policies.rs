@@ -276,8 +276,77 @@ fn may_a_site_connect() {
             text
         );
     }
+    for url in [
+        "www.example.com:8080",
+        "http://user:pass@word@www.example.com:8080?q=http://a.example/#x",
+        "HTTP://www.example.com/a:b@c.example",
+        "www.example.com/game.html",
+    ] {
+        let text = answer(policy, &format!("{} 80 843", url));
+        assert_eq!(text, "allowed: by line 3", "{}", url);
+    }
+    for url in [
+        "https://[2001:db8:0::7]/",
+        "2001:DB8::7",
+        "[2001:db8::7]:8080",
+    ] {
+        let text = answer(policy, &format!("{} 443 843", url));
+        assert!(
+            text.starts_with("allowed: by line 6; "),
+            "{}: {}",
+            url,
+            text
+        );
+    }
     let text = answer("<access-policy/>", "www.example.com 80 943");
     assert!(text.starts_with("refused: "), "{}", text);
+}
+
+/// What is no site is a wrong use, and not answered as if it were one.
+#[test]
+fn no_site_is_a_usage_error() {
+    for site in [
+        "a b",
+        "http://",
+        "https:///game.swf",
+        "file:///x.swf",
+        "ftp://www.example.com",
+        "javascript:alert(1)",
+        "example.com.",
+        ".example.com",
+        "a..example.com",
+        "*",
+        "*.example.com",
+        "http://www.example.com:x/",
+        "http://www.example.com:65536/",
+        "192.0.2",
+        "192.0.2.300",
+        "[192.0.2.7]",
+        "[2001:db8::7",
+        "b\u{fc}cher.example",
+        "a.example,b.example",
+    ] {
+        let options = [
+            ("--check", "flash-policy-serv: ", 2),
+            ("--probe=1", "POLICY UNKNOWN - ", 3),
+        ];
+        for (task, start, status) in options {
+            let mut command = Command::new(BIN);
+            let output = command
+                .args([task, "--site", site, "--to-port", "80"])
+                .output()
+                .unwrap();
+            assert_eq!(output.status.code(), Some(status), "{:?}", output);
+            let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            let right = "must be a site such as https://www.example.com, or a host\n";
+            assert!(text.starts_with(start) && text.ends_with(right), "{}", text);
+            assert!(
+                text.contains("--site ") && text.lines().count() == 1,
+                "{}",
+                text
+            );
+        }
+    }
 }
 
 /// xorshift: the same files in each run.

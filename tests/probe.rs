@@ -355,6 +355,8 @@ fn wrong_use_is_unknown() {
     for arguments in [
         &["example.com"][..],
         &["127.0.0.1:x"],
+        &["0"],
+        &["[::1]:0"],
         &["localhost5"],
         &["1", "-t", "0"],
         &["1", "2"],
