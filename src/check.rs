@@ -8,6 +8,9 @@ use crate::xml::{self, shown, Attribute, Event, Fault};
 /// The largest policy file in bytes: the C server's buffer.
 pub const MAX_SIZE: usize = 20_480;
 
+/// The only one of the grants where there is none.
+pub const NO_GRANT: &str = "grants nothing";
+
 /// More warnings are left out.
 const MAX_WARNINGS: usize = 100;
 
@@ -59,14 +62,15 @@ const ALSO_ASKED: &str = "players also ask the port they want, and may hang ther
 const REFUSED: &str = "\"{}\" makes every player refuse everything: write \"master-only\"";
 const CASE: &str = "Lightspark refuses everything for \"{}\": write it in lower case alone";
 const DOMAIN: &str = "\"{}\" is not a name, an address, * or such as *.example.com: write one";
-const WIDE: &str = "swf2es refuses {} as too wide: write such as *.example.com";
+const WIDE: &str = "some players (swf2es) refuse {} as too wide: write such as *.example.com";
 const SECURE: &str = "\"{}\" may be taken as either: write \"true\" or \"false\"";
 const OPEN_TO_ALL: &str = "any site may use {} of this host: name the sites or the ports";
 const LOW: &str = "{} has ports below 1024, which only a policy from such a port can grant: \
     serve it on port 843, or say --public-port 843";
 const CLOSED: &str = "Flash Player refuses port {} since version 24: use another";
 const STAR: &str = "Lightspark refuses blanks beside *: remove them";
-const LIST: &str = "\"{}\" is not a port or a range, and swf2es drops the entry: write ";
+const LIST: &str =
+    "\"{}\" is not a port or a range, and some players (swf2es) drop the entry: write ";
 const RANGE: &str = "Lightspark reads only the first port of {}: write the ports, or *";
 const MISPLACED: &str = "Silverlight asks port 943, Flash Player any other: serve this on port {}";
 const URI: &str = "\"{}\" is not an origin: write such as http://game.example.com or *";
@@ -94,7 +98,7 @@ pub struct Report {
     pub error: Option<Fault>,
     /// In the order of the file.
     pub warnings: Vec<(Fault, Lost)>,
-    /// In plain words what each entry grants, or `grants nothing`.
+    /// In plain words what each entry grants, or [`NO_GRANT`].
     pub grants: Vec<String>,
     text: String,
     /// The ports on which players reach the server.
@@ -159,7 +163,7 @@ pub fn check(file: &[u8], ports: &[u16]) -> Report {
     }
     report.text = text;
     if report.useless().is_some() || report.grants.is_empty() {
-        report.grants = vec!["grants nothing".into()];
+        report.grants = vec![NO_GRANT.into()];
     }
     report
 }
@@ -174,8 +178,10 @@ impl Report {
 
     /// Why nobody at all is let in.
     pub fn useless(&self) -> Option<&Fault> {
+        let nothing = self.grants.first().map_or(true, |grant| grant == NO_GRANT);
+        let is_cause = |lost| lost == Everything || nothing && (lost == Entry || lost == Ports);
         let mut warnings = self.warnings.iter();
-        let warning = warnings.find(|(_, lost)| *lost == Everything);
+        let warning = warnings.find(|(_, lost)| is_cause(*lost));
         self.error.as_ref().or(warning.map(|(fault, _)| fault))
     }
 

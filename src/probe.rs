@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::check::{self, Lost, MAX_SIZE};
+use crate::check::{self, Lost, MAX_SIZE, NO_GRANT};
 use crate::conversation::REQUEST;
 use crate::log;
 use crate::options::Options;
@@ -13,7 +13,7 @@ use crate::options::Options;
 const SLOW: Duration = Duration::from_secs(1);
 
 /// What came back, how many reads it took to get it, the time from the start of connecting to the
-/// last byte, and how the connection ended.
+/// last byte, or without one to the end, and how the connection ended.
 type Answer = (Vec<u8>, usize, Duration, &'static str);
 
 /// Asks the server at `address`. Returns the exit status and the lines that monitoring plugins are
@@ -48,18 +48,27 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
     }
 
     let concerns = concerns.join(", ");
+    let beginning = log::beginning(&bytes);
     let is_policy = text.contains("cross-domain-policy") || text.contains("access-policy");
+    let is_whole = text.contains("</cross-domain-policy>") || text.contains("</access-policy>");
+    let is_cut = report.error.is_some() && after_nul.is_none() && !is_whole;
+    let size = bytes.len();
     let (status, verdict) = match (report.useless(), &options.question) {
         _ if bytes.is_empty() => (2, format!("no answer, connection {end}")),
         _ if bytes.len() > MAX_SIZE + 1 => (2, format!("more than {MAX_SIZE} bytes")),
-        _ if !is_policy => (2, format!("not a policy: {}", log::beginning(&bytes))),
+        _ if !is_policy && end == "closed" => (2, format!("not a policy: {beginning}")),
+        _ if !is_policy => (2, format!("not a policy: {beginning}, connection {end}")),
+        _ if is_cut => (
+            2,
+            format!("incomplete after {size} bytes, connection {end}"),
+        ),
         _ if port == 943 && after_nul.is_some() => (2, "a NUL, which Silverlight refuses".into()),
         (_, Some((site, to_port))) => match report.may_connect(site, *to_port) {
             Ok(how) => (0, format!("allowed: {how}")),
             Err(why) => (2, format!("refused: {why}")),
         },
         (Some(fault), _) => (2, format!("nobody can play, {}", report.placed("", fault))),
-        _ if report.grants == ["grants nothing"] => (2, format!("nobody can play, {concerns}")),
+        _ if report.grants == [NO_GRANT] => (2, format!("nobody can play, {concerns}")),
         _ => (i32::from(!concerns.is_empty()), concerns),
     };
     let label = match status {
@@ -68,7 +77,6 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
         _ => "CRITICAL",
     };
     let dash = if verdict.is_empty() { "" } else { " - " };
-    let size = bytes.len();
     let nul = after_nul.map_or("no NUL", |_| "ends with NUL");
     let grants = report.grants.join(", ");
     let micros = time.as_micros() as u64;
@@ -95,22 +103,27 @@ fn ask(address: SocketAddr, request: &[u8], timeout: Duration) -> io::Result<Ans
     stream.write_all(request)?;
     let (mut bytes, mut pieces, mut time) = (Vec::new(), 0, Duration::ZERO);
     let mut buffer = [0; MAX_SIZE + 2];
-    while bytes.len() < buffer.len() {
+    let end = loop {
         let left = timeout.saturating_sub(start.elapsed());
         if left.is_zero() {
-            return Ok((bytes, pieces, time, "left open"));
+            break "left open";
+        } else if bytes.len() >= buffer.len() {
+            break "closed";
         }
         stream.set_read_timeout(Some(left))?;
         match stream.read(&mut buffer) {
-            Ok(0) => break,
+            Ok(0) => break "closed",
             Ok(length) => {
                 bytes.extend(buffer.iter().take(length));
                 pieces += 1;
                 time = start.elapsed();
             }
             Err(e) if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&e.kind()) => {}
-            Err(_) => return Ok((bytes, pieces, time, "reset")),
+            Err(_) => break "reset",
         }
+    };
+    if bytes.is_empty() {
+        time = start.elapsed();
     }
-    Ok((bytes, pieces, time, "closed"))
+    Ok((bytes, pieces, time, end))
 }

@@ -111,7 +111,7 @@ fn entries() {
     3:20: warning: "10.0.0.300" is not a name...
     grants nothing
 =<allow-access-from domain="*.com" to-ports="80"/>
-    3:20: warning: swf2es refuses *.com as too wide: write such as *.example.com
+    3:20: warning: some players (swf2es) refuse *.com as too wide: write such as *.example.com
     com and its subdomains may connect to port 80
 =<allow-access-from domain="a.example" to-ports="8000,5222,8000"/>
     a.example may connect to ports 5222 and 8000
@@ -122,7 +122,7 @@ fn entries() {
     3:1: warning: Lightspark ignores what follows because of this...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="5222,0"/>
-    3:39: warning: "0" is not a port or a range, and swf2es drops the entry: write ports from 1 to 65535, or *
+    3:39: warning: "0" is not a port or a range, and some players (swf2es) drop the entry: write ports from 1 to 65535, or *
     a.example may connect to port 5222
 =<allow-access-from domain="a.example" to-ports="65536"/>
     3:39: warning: "65536" is not a port...
@@ -131,10 +131,10 @@ fn entries() {
     3:39: warning: "+80" is not a port...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="80;81"/>
-    3:39: warning: "80;81" is not a port or a range, and swf2es drops the entry: write 80,81, with commas
+    3:39: warning: "80;81" is not a port or a range, and some players (swf2es) drop the entry: write 80,81, with commas
     grants nothing
 =<allow-access-from domain="a.example" to-ports="80 81"/>
-    3:39: warning: "80 81" is not a port or a range, and swf2es drops the entry: write 80,81, with commas
+    3:39: warning: "80 81" is not a port or a range, and some players (swf2es) drop the entry: write 80,81, with commas
     grants nothing
 =<allow-access-from domain="a.example" to-ports="80-"/>
     3:39: warning: "80-" is not a port...
@@ -142,13 +142,13 @@ fn entries() {
 =<allow-access-from domain="a.example" to-ports="5222, 8000"/>
     a.example may connect to ports 5222 and 8000
 =<allow-access-from domain="a.example" to-ports="ALL"/>
-    3:39: warning: "ALL" is not a port or a range, and swf2es drops the entry: write *
+    3:39: warning: "ALL" is not a port or a range, and some players (swf2es) drop the entry: write *
     grants nothing
 =<allow-access-from domain="a.example" to-ports="0-65535"/>
-    3:39: warning: "0-65535" is not a port or a range, and swf2es drops the entry: write *
+    3:39: warning: "0-65535" is not a port or a range, and some players (swf2es) drop the entry: write *
     grants nothing
 =<allow-access-from domain="a.example" to-ports="8010-8000"/>
-    3:39: warning: "8010-8000" is not a port or a range, and swf2es drops the entry: write 8000-8010
+    3:39: warning: "8010-8000" is not a port or a range, and some players (swf2es) drop the entry: write 8000-8010
     grants nothing
 =<allow-access-from domain="a.example" to-ports="5222,8000-8010"/>
     3:39: warning: Lightspark reads only the first port of 8000-8010: write the ports, or *
@@ -157,7 +157,7 @@ fn entries() {
     a.example may connect to port 80
 =<allow-access-from domain="*" to-ports="80,*"/>
     3:20: warning: any site may use any port of this host: name the sites or the ports
-    3:31: warning: "*" is not a port or a range, and swf2es drops the entry: write * alone
+    3:31: warning: "*" is not a port or a range, and some players (swf2es) drop the entry: write * alone
     any site may connect to any port
 =<allow-access-from domain="a.example" to-ports="25,80,6660-6666"/>
     3:39: warning: Lightspark reads only the first port of 6660-6666...

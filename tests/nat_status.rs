@@ -64,6 +64,16 @@ fn status_says_what_is_in_force() {
         // It does not concern a gateway for others.
         lab.up(&["--lan=eth2"]);
         lab.run("g", &["status"]).ok();
+        lab.sh("g", "ip link set eth0 down; ip link set eth0 name isp");
+        let status = lab.run("g", &["status"]);
+        let missing = "in the way: there is no interface eth0\n";
+        assert!(
+            status.code == Some(3) && status.out.contains(missing),
+            "{}",
+            status.out
+        );
+        lab.sh("g", "ip link set isp name eth0; ip link set eth0 up");
+        lab.run("g", &["status"]).ok();
         lab.sh("g", "echo 0 >/proc/sys/net/ipv4/ip_forward");
         assert_eq!(
             lab.run("g", &["status"]).code,

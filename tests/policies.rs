@@ -219,11 +219,11 @@ fn may_a_site_connect() {
 =192.0.2.7 25 843
     refused: Flash Player refuses port 25 since version 24
 =http://[2001:db8::7]:80/ 443 843
-    allowed: by line 6; but 6:41: "x" is not a port or a range, and swf2es drops the entry...
+    allowed: by line 6; but 6:41: "x" is not a port or a range, and some players (swf2es) drop the entry...
 =a.org 6000 843
     refused: Flash Player refuses port 6000 since version 24
 =a.org 6001 843
-    allowed: by line 7; but 7:20: swf2es refuses *.org as too wide...
+    allowed: by line 7; but 7:20: some players (swf2es) refuse *.org as too wide...
 =b.example 80 843
     allowed: by line 10; but Lightspark ignores this line
 =www.example.com 80 5000

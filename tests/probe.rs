@@ -215,6 +215,42 @@ fn no_policy_is_critical() {
     }
 }
 
+/// An answer that stops in the middle is not blamed on the policy file; nor is one without bytes
+/// said to have come at once.
+#[test]
+fn incomplete_answer_is_said_to_be_incomplete() {
+    let half = &NARROW[..NARROW.len() - 30];
+    let open = serve_once(true, move |mut stream| {
+        stream.write_all(half.as_bytes()).unwrap();
+        thread::sleep(PATIENCE);
+    });
+    let closed = serve_once(true, move |mut stream| {
+        stream.write_all(half.as_bytes()).unwrap();
+    });
+    let begun = serve_once(true, |mut stream| {
+        stream.write_all(b"<?xml version='1.0'?>\n").unwrap();
+        thread::sleep(PATIENCE);
+    });
+    let incomplete = format!("incomplete after {} bytes, connection ", half.len());
+    for (address, reason) in [
+        (open, incomplete.clone() + "left open - "),
+        (closed, incomplete + "closed - "),
+        (
+            begun,
+            "not a policy: <?xml version='1.0'?>, connection left open - ".into(),
+        ),
+    ] {
+        let (status, text) = probe(&[&address.to_string(), "-t", "1"]);
+        let start = format!("POLICY CRITICAL - {}", reason);
+        assert!(status == 2 && text.starts_with(&start), "{}", text);
+    }
+    let silent = serve_once(true, |_stream| thread::sleep(PATIENCE));
+    let (_, text) = probe(&[&silent.to_string(), "-t", "1"]);
+    let (_, time) = text.split_once(" | time=").unwrap();
+    let (time, _) = time.split_once("s;").unwrap();
+    assert!(time.parse::<f64>().unwrap() >= 1.0, "{}", text);
+}
+
 /// Something that is not a policy server answers.
 #[test]
 fn what_else_answers_is_shown() {
@@ -255,6 +291,9 @@ fn a_policy_that_lets_nobody_in_is_critical() {
     const EMPTY: &[&str] = &["<cross-domain-policy/>\0"];
     const UNKNOWN: &[&str] = &["<cross-domain-policy><site-control permitted-cross-domain-policies='x'/><allow-access-from domain='a.example' to-ports='5222'/></cross-domain-policy>\0"];
     const BROKEN: &[&str] = &["<cross-domain-policy>\0"];
+    const WRONG: &[&str] = &["<cross-domain-policy></a></cross-domain-policy>"];
+    const NO_PORTS: &[&str] =
+        &["<cross-domain-policy><allow-access-from domain='a.example'/></cross-domain-policy>\0"];
     const SILVERLIGHT: &[&str] = &["<access-policy/>\0"];
     for (answer, expected) in [
         (EMPTY, "nobody can play, 1:1: this grants nothing: write "),
@@ -266,6 +305,12 @@ fn a_policy_that_lets_nobody_in_is_critical() {
             BROKEN,
             "nobody can play, 1:22: write </cross-domain-policy> here",
         ),
+        (
+            WRONG,
+            "nobody can play, 1:22: </a> where </cross-domain-policy> is due",
+        ),
+        // The cause, before what is only a remark beside it.
+        (NO_PORTS, "nobody can play, 1:22: without to-ports=\""),
         (
             SILVERLIGHT,
             "nobody can play, 1:1: Silverlight asks port 943",

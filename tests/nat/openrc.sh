@@ -27,7 +27,8 @@ refused $helper status
 /etc/init.d/flash-policy-nat restart
 $helper status
 
-# At shutdown the filter stays.
+# At shutdown nothing is forwarded any more, and the filter stays.
 openrc shutdown
-$helper status
+grep -x 0 /proc/sys/net/ipv4/ip_forward
+$helper status | grep '^state: not up, rules in '
 echo passed
