@@ -80,16 +80,17 @@ const EMPTY: &str = "this grants nothing: write <{}> in it";
 const NOTHING: &str = "this grants nothing: write a domain and a socket-resource in the policy";
 
 /// What is lost for what a warning says: with some players the ports, the entry or the policy that
-/// it is about; with all of them everything.
+/// it is about, with Lightspark alone what it says; with all of them everything.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Lost {
     Nothing,
+    Lightspark,
     Ports,
     Entry,
     Policy,
     Everything,
 }
-use Lost::{Entry, Everything, Nothing, Policy, Ports};
+use Lost::{Entry, Everything, Lightspark, Nothing, Policy, Ports};
 
 /// What the check found; a fault's text is one line that says what to write instead.
 #[derive(Default)]
@@ -178,7 +179,7 @@ impl Report {
 
     /// Why nobody at all is let in.
     pub fn useless(&self) -> Option<&Fault> {
-        let nothing = self.grants.first().map_or(true, |grant| grant == NO_GRANT);
+        let nothing = self.grants == [NO_GRANT] && self.entries.is_empty();
         let is_cause = |lost| lost == Everything || nothing && (lost == Entry || lost == Ports);
         let mut warnings = self.warnings.iter();
         let warning = warnings.find(|(_, lost)| is_cause(*lost));
@@ -221,6 +222,9 @@ impl Report {
                 refused = format!("line {line} is for sites loaded over https only");
             } else {
                 let mut allowed = format!("by line {line}");
+                if port < 1024 && self.ports.iter().any(is_high) {
+                    allowed += "; but only where players ask a port below 1024";
+                }
                 if self.lightspark.map_or(false, |at| at <= entry.at) {
                     allowed += "; but Lightspark ignores this line";
                 } else if !entry.ranges.iter().any(|r| r.0 == 0 || r.0 == port) {
@@ -265,7 +269,7 @@ impl Report {
         self.rule(other, Policy, (0, encoding), ENCODING);
         if let (Err(e), false) = (std::str::from_utf8(plain), other) {
             let what = "bytes that are not UTF-8: save it as UTF-8".into();
-            document.minded.push((e.valid_up_to(), what));
+            xml::add(&mut document.minded, (e.valid_up_to(), what));
         }
         // The names of the open elements, ? for one that does not count; nor does what is in it.
         let mut path: Vec<Text> = Vec::new();
@@ -296,7 +300,6 @@ impl Report {
             }
         }
         let flash = self.is_flash();
-        document.minded.sort();
         for (at, what) in document.minded {
             let what = STRICT.to_owned() + &what;
             if !flash {
@@ -330,7 +333,7 @@ impl Report {
                 true => (at, "what follows"),
                 false => (0, "the whole policy"),
             };
-            self.rule(true, Entry, (at, lost), STOPS);
+            self.rule(true, Lightspark, (at, lost), STOPS);
             self.lightspark = Some(from);
         }
     }
@@ -352,7 +355,7 @@ impl Report {
         }
         let empty = |value: &Option<Value>| value.map_or(true, |(_, text)| text.is_empty());
         let twice = name == "site-control" && self.seen.contains(&name);
-        self.rule(twice, Entry, (at, ""), TWICE);
+        self.rule(twice, Lightspark, (at, ""), TWICE);
         let stops = match name {
             "site-control" => twice || given.len() != 1 || values.iter().any(empty),
             "allow-access-from" => given.len() > 3 || values.iter().take(2).any(empty),
@@ -382,7 +385,7 @@ impl Report {
 
     fn site_control(&mut self, permitted: Value) {
         let elsewhere = self.ports.iter().any(|port| *port != 843);
-        self.rule(elsewhere, Entry, permitted, ELSEWHERE);
+        self.rule(elsewhere, Lightspark, permitted, ELSEWHERE);
         if !self.ports.contains(&843) {
             self.lightspark = Some(0);
             return;
@@ -392,7 +395,7 @@ impl Report {
         let known = known.any(|known| known == plain);
         self.rule(!known, Everything, permitted, REFUSED);
         self.rule(plain == "all", Policy, permitted, ALSO_ASKED);
-        self.rule(known && plain != permitted.1, Entry, permitted, CASE);
+        self.rule(known && plain != permitted.1, Lightspark, permitted, CASE);
         if plain != permitted.1 {
             self.lightspark = Some(0);
         }
@@ -447,12 +450,12 @@ impl Report {
             let right = match range(item) {
                 Some((first, last)) if first > last => format!("{last}-{first}"),
                 Some((first, last)) if first > 0 => {
-                    self.rule(first < last, Ports, (at, item), RANGE);
-                    ranges.push((first, last));
+                    self.rule(first < last, Lightspark, (at, item), RANGE);
+                    xml::add(&mut ranges, (first, last));
                     continue;
                 }
                 _ if item == "*" => {
-                    ranges.push((0, 65535));
+                    xml::add(&mut ranges, (0, 65535));
                     "* alone".into()
                 }
                 _ if ["all", "any", "0-65535"].contains(&&*item.to_ascii_lowercase()) => "*".into(),
@@ -462,8 +465,6 @@ impl Report {
             let text = LIST.to_owned() + &right;
             self.rule(!alone, Entry, (at, item), &text);
         }
-        ranges.sort_unstable();
-        ranges.dedup();
         ranges
     }
 

@@ -43,8 +43,11 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
     );
     concern(pieces > 1, &format!("came in {pieces} pieces"));
     concern(end != "closed", &format!("connection {end}"));
-    for (fault, lost) in &report.warnings {
-        concern(*lost != Lost::Nothing, &report.placed("", fault));
+    for rest in [false, true] {
+        for (fault, lost) in &report.warnings {
+            let is = *lost != Lost::Nothing && rest == (*lost == Lost::Lightspark);
+            concern(is, &report.placed("", fault));
+        }
     }
 
     let concerns = concerns.join(", ");

@@ -228,10 +228,8 @@ impl Server {
                 self.state().end_waiting(conversation.number);
             }
         };
-        let gave_way = self.state().waiting.remove(&conversation.number).is_none();
-        let outcome = match outcome {
-            Outcome::Answered => outcome,
-            _ if gave_way => Outcome::Evicted,
+        let outcome = match self.state().waiting.remove(&conversation.number) {
+            None if outcome != Outcome::Answered => Outcome::Evicted,
             _ => outcome,
         };
         self.leave(&conversation, outcome);

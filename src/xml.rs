@@ -50,6 +50,14 @@ pub fn shown(text: &str) -> String {
     log::harmless(&start) + more
 }
 
+/// Adds an item to those in order, once.
+pub fn add<T: Ord>(items: &mut Vec<T>, item: T) {
+    let place = items.partition_point(|other| *other < item);
+    if items.get(place) != Some(&item) {
+        items.insert(place, item);
+    }
+}
+
 /// Reads a whole file. An error is what Adobe's parser does not read.
 pub fn read(text: &str) -> Result<Document<'_>, Fault> {
     let mut document = Document {
@@ -277,7 +285,7 @@ impl<'a> Document<'a> {
     }
 
     fn mind(&mut self, at: usize, what: &str) {
-        self.minded.push((at, what.into()));
+        add(&mut self.minded, (at, what.into()));
     }
 
     fn mind_name(&mut self, at: usize, name: &str) {

@@ -320,6 +320,23 @@ fn a_policy_that_lets_nobody_in_is_critical() {
         let expected = format!("POLICY CRITICAL - {}", expected);
         assert!(status == 2 && text.starts_with(&expected), "{}", text);
     }
+    // What Lightspark alone minds comes after what nobody can play for.
+    let low: &[&str] = &["<cross-domain-policy><site-control permitted-cross-domain-policies='master-only'/><allow-access-from domain='a.example' to-ports='80'/></cross-domain-policy>\0"];
+    for (question, start) in [
+        (&[][..], "nobody can play, 1:121: 80 has ports below 1024"),
+        (
+            &["--site", "b.example", "--to-port", "8000"],
+            "refused: no entry names b.example",
+        ),
+        (
+            &["--site", "a.example", "--to-port", "80"],
+            "refused: only a policy from a port below 1024 can grant",
+        ),
+    ] {
+        let (status, text) = probe_answer(low, &[&["-p", "8430"], question].concat());
+        let start = format!("POLICY CRITICAL - {}", start);
+        assert!(status == 2 && text.starts_with(&start), "{}", text);
+    }
 }
 
 /// On port 943 without a NUL, in both directions.
