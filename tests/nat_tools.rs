@@ -68,6 +68,19 @@ fn busybox_tools_are_enough() {
         run("i", &["verify", "--target", "172.16.1.1:843"]).ok();
         server.expect("172.16.1.186:");
         run("g", &["down"]).ok();
+        // OpenWrt's busybox has no unshare, and its nc no options.
+        sh(&format!(
+            "cd {}; rm nc unshare; ln -s /bin/false unshare; printf '#!/bin/sh\necho \"Usage: nc [IPADDR PORT]\"; exit 1\n' >nc; chmod +x nc",
+            tools
+        ));
+        let said = run("g", &[&["check"], &options[..]].concat()).ok();
+        assert!(said.contains(", not tried: no unshare"), "{}", said);
+        let ran = run("i", &["verify", "--target", "172.16.1.1:843"]);
+        assert!(
+            ran.code == Some(1) && ran.out.contains("this nc has no -w"),
+            "{}",
+            ran.out
+        );
         let other = if backend == "nft" { "iptables" } else { "nft" };
         run("g", &["up", "--wan=eth0", "--backend", other]).fails(1, "is not installed");
         sh(&format!("rm {}/awk", tools));
