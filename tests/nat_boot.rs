@@ -67,6 +67,14 @@ fn persist_and_unpersist() {
             assert!(!once.contains("sysctl"), "{}", once);
             helper(shell, &arguments).ok();
             assert_eq!(tree(&root), once, "twice");
+            // As on a full disk: what was there stays.
+            let full = "trap '' XFSZ; ulimit -f 0; exec \"$@\"";
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", full, "sh"]).args(shell).arg(SCRIPT);
+            command.args(["persist", "--root", &root, "--wan=eth9"]);
+            Ran::new(command.output().unwrap()).fails(1, "cannot write /etc/default/");
+            assert_eq!(tree(&root), once);
+            assert!(sh(&format!("cat {}/etc/default/*", root)).contains("WAN=\"eth0\""));
             let unpersist = || helper(shell, &["unpersist", "--root", &root]).ok();
             assert!(unpersist().contains("no longer at boot"));
             assert_eq!(tree(&root), before);
@@ -79,7 +87,7 @@ fn persist_and_unpersist() {
             helper(shell, &arguments).fails(1, "no service is installed");
         }
     }
-    helper(SHELLS[0], &["persist", "--root", "/nowhere", "--wan=a"]).fails(1, "no such folder");
+    helper(SHELLS[0], &["persist", "--root", "/nowhere", "--wan=a"]).fails(1, "no folder /nowhere");
 }
 
 /// Who can write what boot runs could be root at the next boot.

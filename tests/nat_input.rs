@@ -18,7 +18,7 @@ fn bad_input_is_one_clear_line() {
         (&["up", "down"], "unexpected argument 'down'"),
         (&["up", "--wam", "eth0"], "unknown option '--wam'"),
         (&["up", "-w"], "unknown option '-w'"),
-        (&["down", "--force=yes"], "unknown option '--force'"),
+        (&["down", "--force=yes"], "--force takes no value"),
         (&["up", "--wan"], "--wan needs a value"),
         (&["up", "--wan="], "--wan needs a value"),
         (&["up", "--lan", ""], "--lan needs a value"),
