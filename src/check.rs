@@ -61,7 +61,8 @@ const ALSO_ASKED: &str = "players also ask the port they want, and may hang ther
     write <site-control permitted-cross-domain-policies=\"master-only\"/>";
 const REFUSED: &str = "\"{}\" makes every player refuse everything: write \"master-only\"";
 const CASE: &str = "Lightspark refuses everything for \"{}\": write it in lower case alone";
-const DOMAIN: &str = "\"{}\" is not a name, an address, * or such as *.example.com: write one";
+const DOMAIN: &str =
+    "\"{}\" is not a name in ASCII, an address, * or such as *.example.com: write one";
 const WIDE: &str = "some players (swf2es) refuse {} as too wide: write such as *.example.com";
 const SECURE: &str = "\"{}\" may be taken as either: write \"true\" or \"false\"";
 const OPEN_TO_ALL: &str = "any site may use {} of this host: name the sites or the ports";

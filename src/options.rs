@@ -274,7 +274,7 @@ fn origin(name: &str, value: &OsStr) -> Result<Site, String> {
         Ok(ip) => IpAddr::to_string(&ip),
         Err(_) if is_name(host) => host.into(),
         Err(_) => {
-            let right = "must be a site such as https://www.example.com, or a host";
+            let right = "must be a site such as https://www.example.com, or a host, in ASCII";
             return Err(format!("{name} {value:?}: {right}"));
         }
     };

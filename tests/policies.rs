@@ -338,7 +338,7 @@ fn no_site_is_a_usage_error() {
                 .unwrap();
             assert_eq!(output.status.code(), Some(status), "{:?}", output);
             let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-            let right = "must be a site such as https://www.example.com, or a host\n";
+            let right = "must be a site such as https://www.example.com, or a host, in ASCII\n";
             assert!(text.starts_with(start) && text.ends_with(right), "{}", text);
             assert!(
                 text.contains("--site ") && text.lines().count() == 1,
