@@ -33,6 +33,9 @@ const VERSION: &str = concat!("flash-policy-serv ", env!("CARGO_PKG_VERSION"));
 /// Descriptors beside those of connections and listeners: the standard ones, those about to close.
 const SPARE_DESCRIPTORS: usize = 128;
 
+/// With fewer of those, clients give way slowly, and the policy file cannot be read again.
+const LEAST_SPARE_DESCRIPTORS: usize = 16;
+
 fn main() {
     // First, so that none ends the program before it can do what they ask. SIGTTOU would stop it when
     // it writes to a terminal from the background, SIGXFSZ end it when a log has reached the limit of
@@ -105,6 +108,7 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
     // A port alone may take two listeners.
     let descriptors = options.max_connections + 2 * options.listen.len();
     let limit = sys::raise_descriptor_limit((descriptors + SPARE_DESCRIPTORS) as u64);
+    let least = descriptors + LEAST_SPARE_DESCRIPTORS;
     if options.syslog {
         log::open(true).map_err(|e| format!("--syslog: no system log at /dev/log: {e}"))?;
     }
@@ -121,10 +125,12 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
         Some(sockets) => sockets,
         None => Sockets::Listeners(listeners::bind(&options.listen, options.backlog)?),
     };
-    if limit <= descriptors as u64 {
+    if limit < least as u64 {
         let most = options.max_connections;
-        let right = format!("for --max-connections {most}: raise the hard limit, or lower that");
-        warnings.push(format!("{limit} descriptors are too few {right}"));
+        let right = format!("which takes {least}: raise the hard limit, or lower that");
+        warnings.push(format!(
+            "{limit} descriptors are too few for --max-connections {most}, {right}"
+        ));
     }
     if let Some(user) = &options.user {
         user.take_over()?;

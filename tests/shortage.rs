@@ -18,7 +18,8 @@ fn start_limited(limits: &str, arguments: &[&str]) -> Server {
     );
     let mut server = Server::spawn(command.args(["-c", &script, BIN]).args(arguments));
     if limits.starts_with("ulimit -n") {
-        server.expect("descriptors are too few for --max-connections 1000: raise");
+        server
+            .expect("descriptors are too few for --max-connections 1000, which takes 1018: raise");
     }
     server
 }
