@@ -213,12 +213,12 @@ impl Report {
         } else if port < 1024 && self.ports.iter().all(is_high) {
             return Err("only a policy from a port below 1024 can grant such a port".into());
         }
-        let mut refused = format!("no entry names {}", shown(host));
+        let mut refused = format!("no entry names {host}");
         let named = |entry: &&Access| names(&entry.domain, host);
         for entry in self.entries.iter().filter(named) {
             let (line, _) = self.position(entry.at);
             if !entry.ranges.iter().any(|r| (r.0..=r.1).contains(&port)) {
-                refused = format!("line {line} names {}, but not port {port}", shown(host));
+                refused = format!("line {line} names {host}, but not port {port}");
             } else if entry.is_secure && !site.over_https {
                 refused = format!("line {line} is for sites loaded over https only");
             } else {
@@ -510,9 +510,9 @@ fn is_domain(domain: &str) -> bool {
     domain == "*" || domain.parse::<IpAddr>().is_ok() || is_name(name)
 }
 
-/// Does `domain` name `host`? An address has no name, and no suffix.
+/// Does `domain` name `host`, which is in lower case? An address has no name, and no suffix.
 fn names(domain: &str, host: &str) -> bool {
-    let (domain, host) = (domain.to_ascii_lowercase(), host.to_ascii_lowercase());
+    let domain = domain.to_ascii_lowercase();
     match domain.strip_prefix('*') {
         Some(suffix) => suffix.is_empty() || format!(".{host}").ends_with(suffix),
         None => domain == host,

@@ -72,7 +72,17 @@ fn status_says_what_is_in_force() {
             "{}",
             status.out
         );
-        lab.sh("g", "ip link set isp name eth0; ip link set eth0 up");
+        lab.sh("g", "ip link set isp name eth0; ip address flush dev eth2");
+        let status = lab.run("g", &["status"]);
+        let faults =
+            "in the way: eth0 is down: ip link set eth0 up\nin the way: eth2 has no IPv4 address\n";
+        assert!(
+            status.code == Some(3) && status.out.contains(faults),
+            "{}",
+            status.out
+        );
+        let address = format!("ip address add {}/24 dev eth2", GATEWAY_THIRD);
+        lab.sh("g", &format!("ip link set eth0 up; {}", address));
         lab.run("g", &["status"]).ok();
         lab.sh("g", "echo 0 >/proc/sys/net/ipv4/ip_forward");
         assert_eq!(

@@ -58,6 +58,15 @@ boot() {
 	umount -l old
 }
 
+# openrc_in RUNLEVEL: what OpenRC has in /run after its boot.
+openrc_in() {
+	for state in daemons exclusive failed hotplugged inactive options scheduled started starting \
+		stopping tmp wasinactive; do
+		mkdir -p "/run/openrc/$state"
+	done
+	echo "$1" >/run/openrc/softlevel
+}
+
 ask() {
 	printf '<policy-file-request/>\0' | busybox nc -w 10 127.0.0.1 843 | tr -d '\0'
 }

@@ -7,11 +7,7 @@ cp /etc/rc.conf etc
 cp -a /etc/alternatives etc
 chmod 755 . usr/local etc
 boot
-for state in daemons exclusive failed hotplugged inactive options scheduled started starting \
-	stopping tmp wasinactive; do
-	mkdir -p /run/openrc/$state
-done
-echo boot >/run/openrc/softlevel
+openrc_in boot
 helper=/usr/local/flash-policy-serv/bin/flash-policy-nat
 ip link add eth0 type veth peer name peer0
 $helper persist --wan=eth0
@@ -21,6 +17,8 @@ ip link add ppp0 type veth peer name peer0
 # The interface is not there yet when the runlevel starts it; it comes by a new name.
 openrc default
 ip link set ppp0 name eth0
+ip address add 172.16.1.186/24 dev eth0
+ip link set eth0 up
 $helper status
 /etc/init.d/flash-policy-nat stop
 refused $helper status

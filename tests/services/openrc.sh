@@ -5,11 +5,7 @@ make -C "$2" install-openrc DESTDIR="$1"
 mkdir etc/runlevels etc/runlevels/default etc/conf.d 2>/dev/null || :
 cp /etc/rc.conf etc
 boot
-for state in daemons exclusive failed hotplugged inactive options scheduled started starting \
-	stopping tmp wasinactive; do
-	mkdir -p /run/openrc/$state
-done
-echo default >/run/openrc/softlevel
+openrc_in default
 service=/etc/init.d/flash-policy-serv
 settings=/etc/conf.d/flash-policy-serv
 log=/var/log/flash-policy-serv.log
