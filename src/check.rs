@@ -3,13 +3,10 @@
 use std::net::IpAddr;
 
 use crate::options::{is_name, number, Site};
-use crate::xml::{self, shown, Attribute, Event, Fault};
+use crate::xml::{self, refuse, shown, Fault, Node};
 
 /// The largest policy file in bytes: the C server's buffer.
 pub const MAX_SIZE: usize = 20_480;
-
-/// The only one of the grants where there is none.
-pub const NO_GRANT: &str = "grants nothing";
 
 /// More warnings are left out.
 const MAX_WARNINGS: usize = 100;
@@ -44,6 +41,7 @@ const NEVER: &[u16] = &[
 ];
 
 // What is wrong, and what to write instead. {} stands for text from the file.
+const INNER_NUL: &str = "a NUL would end the policy here: remove it, or save it as UTF-8";
 const NUL: &str = "the NUL here is left out, since the server adds its own: remove it";
 const LONG: &str = "an answer over 1400 bytes may come in parts, and then fail: shorten the file";
 const HANGS: &str = "with its NUL a multiple of 4096 bytes, this hangs Lightspark: add a blank";
@@ -53,7 +51,6 @@ const TEXT: &str = "text has no meaning in a policy: remove it";
 const ATTRIBUTE: &str = "no attribute {} counts here: remove it, or correct it (in lower case)";
 const MISSING: &str = "without {} this counts for nothing: write that in";
 const STOPS: &str = "Lightspark ignores {} because of this: correct it, or remove it";
-const TWICE: &str = "a second site-control: remove it";
 const ELSEWHERE: &str =
     "Lightspark ignores a policy with site-control unless it is from port 843: \
     remove it, serve port 843 alone, or say --public-port 843";
@@ -65,7 +62,7 @@ const DOMAIN: &str =
     "\"{}\" is not a name in ASCII, an address, * or such as *.example.com: write one";
 const WIDE: &str = "some players (swf2es) refuse {} as too wide: write such as *.example.com";
 const SECURE: &str = "\"{}\" may be taken as either: write \"true\" or \"false\"";
-const OPEN_TO_ALL: &str = "any site may use {} of this host: name the sites or the ports";
+const OPEN_TO_ALL: &str = "any site may use any port of this host: name the sites or the ports";
 const LOW: &str = "{} has ports below 1024, which only a policy from such a port can grant: \
     serve it on port 843, or say --public-port 843";
 const CLOSED: &str = "Flash Player refuses port {} since version 24: use another";
@@ -77,21 +74,23 @@ const MISPLACED: &str = "Silverlight asks port 943, Flash Player any other: serv
 const URI: &str = "\"{}\" is not an origin: write such as http://game.example.com or *";
 const PROTOCOL: &str = "\"{}\" cannot be granted: write tcp";
 const PORT: &str = "Silverlight refuses the file for \"{}\": write 4502 to 4534, one or a range";
-const EMPTY: &str = "this grants nothing: write <{}> in it";
-const NOTHING: &str = "this grants nothing: write a domain and a socket-resource in the policy";
+const EMPTY: &str = "this grants nothing: write {} in it";
 
-/// What is lost for what a warning says: with some players the ports, the entry or the policy that
-/// it is about, with Lightspark alone what it says; with all of them everything.
-#[derive(Clone, Copy, PartialEq)]
+/// What is lost for what a warning says: with Lightspark alone a range but for its first port, what
+/// follows, or everything; with some players the policy, the ports or the entry that it is about;
+/// with all of them everything.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
 pub enum Lost {
     Nothing,
+    Range,
+    Following,
     Lightspark,
+    Policy,
     Ports,
     Entry,
-    Policy,
     Everything,
 }
-use Lost::{Entry, Everything, Lightspark, Nothing, Policy, Ports};
+use Lost::{Entry, Everything, Following, Lightspark, Nothing, Policy, Ports};
 
 /// What the check found; a fault's text is one line that says what to write instead.
 #[derive(Default)]
@@ -100,32 +99,25 @@ pub struct Report {
     pub error: Option<Fault>,
     /// In the order of the file.
     pub warnings: Vec<(Fault, Lost)>,
-    /// In plain words what each entry grants, or [`NO_GRANT`].
-    pub grants: Vec<String>,
     text: String,
     /// The ports on which players reach the server.
     ports: Vec<u16>,
-    /// The names of the known elements so far.
-    seen: Vec<Text>,
+    is_flash: bool,
     entries: Vec<Access>,
-    /// From where on Lightspark ignores the policy.
-    lightspark: Option<usize>,
-    /// What the current Silverlight `policy` has named so far.
-    sites: Vec<String>,
-    ranges: Vec<Range>,
 }
 
-/// An `allow-access-from`.
+/// Whom an `allow-access-from`, or a Silverlight `policy`, lets in, and to which ports.
+#[derive(Default)]
 struct Access {
     at: usize,
     /// Where its last attribute begins.
     end: usize,
-    domain: String,
+    sites: Vec<String>,
     ranges: Vec<Range>,
     is_secure: bool,
 }
 
-/// The first and the last port; from 0 is `*`.
+/// The first and the last port.
 type Range = (u16, u16);
 
 /// An attribute's place and value.
@@ -135,11 +127,10 @@ type Value<'a> = (usize, &'a str);
 pub fn content(file: &[u8]) -> &[u8] {
     let end = file.iter().position(|byte| *byte == 0);
     let (content, rest) = file.split_at(end.unwrap_or(file.len()));
-    let gap = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
-    if rest.iter().all(gap) {
-        content
-    } else {
-        file
+    let is_gap = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
+    match rest.iter().all(is_gap) {
+        true => content,
+        false => file,
     }
 }
 
@@ -147,25 +138,17 @@ pub fn content(file: &[u8]) -> &[u8] {
 pub fn check(file: &[u8], ports: &[u16]) -> Report {
     let content = content(file);
     let plain = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
-    let text = String::from_utf8_lossy(plain).into_owned();
-    let mut report = Report {
-        ports: ports.to_vec(),
-        ..Report::default()
-    };
+    let text = String::from_utf8_lossy(plain);
+    let mut report = Report::default();
+    report.text.push_str(&text);
+    report.ports.extend(ports);
     report.rule(content.len() < file.len(), Nothing, (text.len(), ""), NUL);
     report.rule(content.len() + 1 > 1400, Policy, (0, ""), LONG);
     report.rule((content.len() + 1) % 4096 == 0, Policy, (0, ""), HANGS);
-    report.error = match file.len() > MAX_SIZE {
-        true => Some((0, format!("over {MAX_SIZE} bytes: shorten it"))),
-        false => report.file(plain, &text).err(),
-    };
+    report.error = report.file(file.len(), &text).err();
     if report.warnings.len() >= MAX_WARNINGS {
         let fault = (text.len(), "further warnings are left out".into());
         report.warnings.push((fault, Nothing));
-    }
-    report.text = text;
-    if report.useless().is_some() || report.grants.is_empty() {
-        report.grants = vec![NO_GRANT.into()];
     }
     report
 }
@@ -178,13 +161,37 @@ impl Report {
         error.chain(warnings).collect()
     }
 
+    /// In plain words what each entry grants.
+    pub fn grants(&self) -> Vec<String> {
+        let mut grants = Vec::new();
+        for entry in self.entries.iter().filter(|_| self.useless().is_none()) {
+            let sites = entry
+                .sites
+                .iter()
+                .map(|site| match site.strip_prefix("*.") {
+                    Some(name) => format!("{name} and its subdomains"),
+                    None if site == "*" => "any site".into(),
+                    None => shown(site),
+                });
+            let over = entry.is_secure.then_some(", over HTTPS only,");
+            let grant = listed(sites) + over.unwrap_or_default() + " may connect to ";
+            let grant = grant + &in_words(&entry.ranges);
+            if !grants.contains(&grant) {
+                grants.push(grant);
+            }
+        }
+        if grants.is_empty() {
+            grants.push("grants nothing".into());
+        }
+        grants
+    }
+
     /// Why nobody at all is let in.
     pub fn useless(&self) -> Option<&Fault> {
-        let nothing = self.grants == [NO_GRANT] && self.entries.is_empty();
-        let is_cause = |lost| lost == Everything || nothing && (lost == Entry || lost == Ports);
-        let mut warnings = self.warnings.iter();
-        let warning = warnings.find(|(_, lost)| is_cause(*lost));
-        self.error.as_ref().or(warning.map(|(fault, _)| fault))
+        let nothing = self.entries.is_empty();
+        let least = if nothing { Ports } else { Everything };
+        let cause = self.warnings.iter().find(|(_, lost)| *lost >= least);
+        self.error.as_ref().or(cause.map(|(fault, _)| fault))
     }
 
     /// `LINE:COLUMN: KIND TEXT`.
@@ -206,7 +213,7 @@ impl Report {
         let host = &site.host;
         if let Some(fault) = self.useless() {
             return Err(self.placed("", fault));
-        } else if !self.is_flash() {
+        } else if !self.is_flash {
             return Err("this is for Silverlight, and Flash Player does not read it".into());
         } else if NEVER.contains(&port) {
             return Err(format!("Flash Player refuses port {port} since version 24"));
@@ -214,37 +221,36 @@ impl Report {
             return Err("only a policy from a port below 1024 can grant such a port".into());
         }
         let mut refused = format!("no entry names {host}");
-        let named = |entry: &&Access| names(&entry.domain, host);
+        let named = |entry: &&Access| entry.sites.iter().any(|site| names(site, host));
         for entry in self.entries.iter().filter(named) {
             let (line, _) = self.position(entry.at);
-            if !entry.ranges.iter().any(|r| (r.0..=r.1).contains(&port)) {
+            if !has(entry.ranges.iter(), port) {
                 refused = format!("line {line} names {host}, but not port {port}");
+                continue;
             } else if entry.is_secure && !site.over_https {
                 refused = format!("line {line} is for sites loaded over https only");
-            } else {
-                let mut allowed = format!("by line {line}");
-                if port < 1024 && self.ports.iter().any(is_high) {
-                    allowed += "; but only where players ask a port below 1024";
-                }
-                if self.lightspark.map_or(false, |at| at <= entry.at) {
-                    allowed += "; but Lightspark ignores this line";
-                } else if !entry.ranges.iter().any(|r| r.0 == 0 || r.0 == port) {
-                    allowed += "; but Lightspark reads only the first port of a range";
-                }
-                for (fault, lost) in &self.warnings {
-                    let is_in = (entry.at..=entry.end).contains(&fault.0) && *lost == Entry;
-                    if is_in || *lost == Policy {
-                        allowed += &format!("; but {}", self.placed("", fault));
-                    }
-                }
-                return Ok(allowed);
+                continue;
             }
+            let mut allowed = format!("by line {line}");
+            if port < 1024 && self.ports.iter().any(is_high) {
+                allowed += "; but only where players ask a port below 1024";
+            }
+            let is_first = entry.ranges.iter().any(|range| range.0 == port);
+            for (fault, lost) in &self.warnings {
+                let is_in = (entry.at..=entry.end).contains(&fault.0);
+                let concerns = match lost {
+                    Lost::Range => is_in && !is_first,
+                    Following => fault.0 <= entry.at,
+                    Entry => is_in,
+                    lost => [Lightspark, Policy].contains(lost),
+                };
+                if concerns {
+                    allowed += &format!("; but {}", self.placed("", fault));
+                }
+            }
+            return Ok(allowed);
         }
         Err(refused)
-    }
-
-    fn is_flash(&self) -> bool {
-        self.seen.first() == Some(&"cross-domain-policy")
     }
 
     /// Warns if `wrong`: `text`, in which {} stands for `value`.
@@ -257,190 +263,162 @@ impl Report {
         }
     }
 
-    fn file(&mut self, plain: &[u8], text: &str) -> Result<(), Fault> {
-        if let Some(at) = text.find('\0') {
-            let what = "a NUL would end the policy here: remove it, or save it as UTF-8";
-            return Err((at, what.into()));
-        } else if text.trim().is_empty() {
-            return Err((0, "the file is empty: write a policy".into()));
-        }
-        let mut document = xml::read(text)?;
-        let encoding = document.encoding.unwrap_or("UTF-8");
-        let other = !encoding.eq_ignore_ascii_case("utf-8");
-        self.rule(other, Policy, (0, encoding), ENCODING);
-        if let (Err(e), false) = (std::str::from_utf8(plain), other) {
-            let what = "bytes that are not UTF-8: save it as UTF-8".into();
-            xml::add(&mut document.minded, (e.valid_up_to(), what));
-        }
+    fn file(&mut self, size: usize, text: &str) -> Result<(), Fault> {
+        let too_large = format!("over {MAX_SIZE} bytes: shorten it");
+        refuse(size > MAX_SIZE, 0, &too_large)?;
+        let nul = text.find('\0');
+        refuse(nul.is_some(), nul.unwrap_or(0), INNER_NUL)?;
+        let document = xml::read(text)?;
+        let empty = (0, "the file is empty: write a policy".into());
+        let root = document.nodes.first().ok_or(empty)?;
+        self.is_flash = root.name == "cross-domain-policy";
+        let encoding = document.encoding.to_ascii_lowercase();
+        let other = !["", "utf-8"].contains(&&*encoding);
+        self.rule(other, Policy, (0, &document.encoding), ENCODING);
         // The names of the open elements, ? for one that does not count; nor does what is in it.
         let mut path: Vec<Text> = Vec::new();
-        let root = document.events.first().map_or(0, |event| event.0);
-        for (at, event) in document.events {
+        for node in &document.nodes {
+            path.truncate(node.depth);
             let parent = path.last().copied().unwrap_or_default();
-            match event {
-                Event::Text => self.rule(parent != "?", Nothing, (at, ""), TEXT),
-                Event::Start(name, attributes) => {
-                    let known = ELEMENTS.iter().find(|e| e.0 == name && e.1 == parent);
-                    match known {
-                        Some(element) => self.element(at, element, &attributes),
-                        None if parent.is_empty() => {
-                            return Err((at, stray(name, "write <cross-domain-policy>")))
-                        }
-                        None if parent == "?" || name.contains('=') => {}
-                        None => self.rule(true, Nothing, (at, ""), &stray(name, "remove it")),
-                    }
-                    let headers = name == "allow-http-request-headers-from";
-                    self.lightspark_stops(at, path.len() > 1 || headers && path.len() == 1);
-                    path.push(known.map_or("?", |e| e.0));
+            let known = ELEMENTS.iter().find(|e| (e.0, e.1) == (node.name, parent));
+            let place = (node.at, "");
+            match known {
+                Some(element) => self.element(node, element),
+                None if parent.is_empty() => {
+                    return Err((node.at, stray(node.name, "write <cross-domain-policy>")))
                 }
-                Event::End if path.pop() == Some("policy") => {
-                    let nothing = !self.grant(at);
-                    self.rule(nothing, Entry, (at, ""), NOTHING);
-                }
-                Event::End => {}
+                None if parent == "?" || node.name.contains('=') => {}
+                None if node.name.is_empty() => self.rule(true, Nothing, place, TEXT),
+                None => self.rule(true, Nothing, place, &stray(node.name, "remove it")),
             }
+            path.push(known.map_or("?", |e| e.0));
         }
-        let flash = self.is_flash();
-        for (at, what) in document.minded {
-            let what = STRICT.to_owned() + &what;
-            if !flash {
-                return Err((at, what));
-            }
-            self.rule(true, Policy, (at, ""), &what);
+        self.entries
+            .retain(|e| !e.sites.is_empty() && !e.ranges.is_empty());
+        for (at, what) in &document.minded {
+            let what = STRICT.to_owned() + what;
+            refuse(!self.is_flash, *at, &what)?;
+            self.rule(true, Policy, (*at, ""), &what);
         }
-        let (port, entry) = match flash {
-            true => ("843", "allow-access-from"),
-            false => ("943", "policy"),
+        if self.is_flash {
+            self.lightspark(&document.nodes);
+        }
+        let mut nodes = document.nodes.iter();
+        let controlled = nodes.any(|node| node.depth == 1 && node.name == "site-control");
+        let asked = self.is_flash && !controlled && self.ports.contains(&843);
+        self.rule(asked, Policy, (root.at, ""), ALSO_ASKED);
+        let (port, entry) = match self.is_flash {
+            true => ("843", "<allow-access-from>"),
+            false => ("943", "a <policy> with <domain> and <socket-resource>"),
         };
-        let mut ports = self.ports.clone();
-        ports.retain(|port| (*port == 943) == flash);
-        let all = ports.len() == self.ports.len();
-        let lost = if all { Everything } else { Ports };
-        self.rule(!ports.is_empty(), lost, (root, port), MISPLACED);
-        let uncontrolled = flash && !self.seen.contains(&"site-control");
-        let asked = uncontrolled && self.ports.contains(&843);
-        self.rule(asked, Policy, (root, ""), ALSO_ASKED);
-        let empty = !self.seen.contains(&entry);
-        self.rule(empty, Everything, (root, entry), EMPTY);
+        let empty = self.entries.is_empty() && self.useless().is_none();
+        let fits = |port: &u16| (*port == 943) != self.is_flash;
+        let (some, all) = (self.ports.iter().any(fits), self.ports.iter().all(fits));
+        let lost = if some { Ports } else { Everything };
+        self.rule(!all, lost, (root.at, port), MISPLACED);
+        self.rule(empty, Everything, (root.at, entry), EMPTY);
         Ok(())
     }
 
-    /// Lightspark reads no further than `at`, if `stops`; without a `site-control` before that it
-    /// has no policy at all.
-    fn lightspark_stops(&mut self, at: usize, stops: bool) {
-        if stops && self.is_flash() && self.lightspark.is_none() {
-            let controlled = self.seen.contains(&"site-control");
-            let (from, lost) = match controlled {
-                true => (at, "what follows"),
-                false => (0, "the whole policy"),
+    /// Lightspark reads up to what it does not know; without a `site-control` before that it has no
+    /// policy at all.
+    fn lightspark(&mut self, nodes: &[Node]) {
+        let mut lost = (Lightspark, "the whole policy");
+        for node in nodes.iter().filter(|node| !node.name.is_empty()) {
+            let given = &node.attributes;
+            let lacks = |name| given.get(name).map_or(true, |(_, value)| value.is_empty());
+            let stops = match node.name {
+                _ if node.depth > 1 => true,
+                "site-control" => lost.0 == Following || given.len() != 1,
+                "allow-access-from" => given.len() > 3 || lacks("domain") || lacks("to-ports"),
+                name => name == "allow-http-request-headers-from",
             };
-            self.rule(true, Lightspark, (at, lost), STOPS);
-            self.lightspark = Some(from);
+            if stops {
+                return self.rule(true, lost.0, (node.at, lost.1), STOPS);
+            } else if node.name == "site-control" {
+                lost = (Following, "what follows");
+            }
         }
     }
 
     /// An element in its place. Without an attribute that it needs it has no effect.
-    fn element(&mut self, at: usize, element: &Element, given: &[Attribute]) {
-        let (name, _, known) = *element;
-        for a in given.iter().filter(|a| known.iter().all(|k| k.0 != a.name)) {
-            let schema = a.name.starts_with("xmlns") || a.name.starts_with("xsi:");
-            self.rule(!schema, Nothing, (a.at, a.name), ATTRIBUTE);
-        }
-        let mut values = Vec::new();
-        for (name, example) in known {
-            let a = given.iter().find(|a| a.name == *name);
-            let missing = a.is_none() && !example.is_empty();
-            let example = format!("{name}=\"{example}\"");
-            self.rule(missing, Entry, (at, &example), MISSING);
-            values.push(a.map(|a| (a.at, a.value.as_str())));
-        }
-        let empty = |value: &Option<Value>| value.map_or(true, |(_, text)| text.is_empty());
-        let twice = name == "site-control" && self.seen.contains(&name);
-        self.rule(twice, Lightspark, (at, ""), TWICE);
-        let stops = match name {
-            "site-control" => twice || given.len() != 1 || values.iter().any(empty),
-            "allow-access-from" => given.len() > 3 || values.iter().take(2).any(empty),
-            _ => false,
+    fn element(&mut self, node: &Node, (name, _, known): &Element) {
+        let mut entry = Access {
+            at: node.at,
+            ..Access::default()
         };
-        self.lightspark_stops(at, stops);
-        match (name, values.as_slice()) {
-            ("site-control", [permitted]) => self.site_control(permitted.unwrap_or((at, ""))),
-            ("allow-access-from", [Some(domain), Some(to_ports), secure]) => {
-                self.allow_access_from(*domain, *to_ports, secure.unwrap_or((at, "false")));
-            }
-            ("domain", [Some((_, "*"))]) => self.sites.push("any site".into()),
-            ("domain", [Some(uri)]) if uri.1.contains("://") => self.sites.push(shown(uri.1)),
-            ("domain", [Some(uri)]) => self.rule(true, Entry, *uri, URI),
-            ("socket-resource", [Some(port), Some((_, "tcp"))]) => {
-                let range = range(port.1).filter(|r| 4502 <= r.0 && r.0 <= r.1 && r.1 <= 4534);
-                self.rule(range.is_none(), Everything, *port, PORT);
-                self.ranges.extend(range);
-            }
-            ("socket-resource", [_, Some(other)]) if other.1 != "tcp" => {
-                self.rule(true, Entry, *other, PROTOCOL)
-            }
-            _ => {}
+        for (name, (at, _)) in &node.attributes {
+            let is_schema = name.starts_with("xmlns") || name.starts_with("xsi:");
+            let counts = is_schema || known.iter().any(|(known, _)| known == name);
+            self.rule(!counts, Nothing, (*at, name), ATTRIBUTE);
+            entry.end = entry.end.max(*at);
         }
-        self.seen.push(name);
+        for (name, example) in *known {
+            let given = node.attributes.get(name);
+            let value = given.map_or((node.at, ""), |(at, value)| (*at, value.as_str()));
+            match *name {
+                _ if given.is_none() && !example.is_empty() => {
+                    let example = format!("{name}=\"{example}\"");
+                    self.rule(true, Entry, (node.at, &example), MISSING);
+                    entry.ranges.clear();
+                }
+                "permitted-cross-domain-policies" => self.site_control(value),
+                "domain" => {
+                    let name = value.1.strip_prefix("*.").unwrap_or(value.1);
+                    let is_address = value.1.parse::<IpAddr>().is_ok();
+                    let is_right = value.1 == "*" || is_name(name) || is_address;
+                    self.rule(!is_right, Entry, value, DOMAIN);
+                    let is_wide = is_right && name != value.1 && !name.contains('.');
+                    self.rule(is_wide, Entry, value, WIDE);
+                    entry.sites.extend(is_right.then(|| value.1.into()));
+                }
+                "to-ports" => entry.ranges = self.port_list(value),
+                "secure" if given.is_some() => {
+                    entry.is_secure = value.1 == "true";
+                    let is_clear = entry.is_secure || value.1 == "false";
+                    self.rule(!is_clear, Entry, value, SECURE);
+                }
+                "uri" => {
+                    let is_origin = value.1 == "*" || value.1.contains("://");
+                    self.rule(!is_origin, Entry, value, URI);
+                    entry.sites.extend(is_origin.then(|| value.1.into()));
+                }
+                "port" => {
+                    let usable = |r: &Range| 4502 <= r.0 && r.0 <= r.1 && r.1 <= 4534;
+                    entry.ranges.extend(range(value.1).filter(usable));
+                    self.rule(entry.ranges.is_empty(), Everything, value, PORT);
+                }
+                "protocol" if value.1 != "tcp" => {
+                    self.rule(true, Entry, value, PROTOCOL);
+                    entry.ranges.clear();
+                }
+                _ => {}
+            }
+        }
+        let open = entry.sites == ["*"] && entry.ranges.iter().any(is_any);
+        self.rule(open, Nothing, (node.at, ""), OPEN_TO_ALL);
+        if ["allow-access-from", "policy"].contains(name) {
+            self.entries.push(entry);
+        } else if let Some(policy) = self.entries.last_mut() {
+            policy.sites.append(&mut entry.sites);
+            policy.ranges.append(&mut entry.ranges);
+        }
     }
 
     fn site_control(&mut self, permitted: Value) {
         let elsewhere = self.ports.iter().any(|port| *port != 843);
         self.rule(elsewhere, Lightspark, permitted, ELSEWHERE);
-        if !self.ports.contains(&843) {
-            self.lightspark = Some(0);
-            return;
-        }
-        let plain = permitted.1.trim().to_ascii_lowercase();
-        let mut known = "all master-only by-content-type by-ftp-filename".split(' ');
-        let known = known.any(|known| known == plain);
-        self.rule(!known, Everything, permitted, REFUSED);
-        self.rule(plain == "all", Policy, permitted, ALSO_ASKED);
-        self.rule(known && plain != permitted.1, Lightspark, permitted, CASE);
-        if plain != permitted.1 {
-            self.lightspark = Some(0);
+        if self.ports.contains(&843) {
+            let plain = permitted.1.trim().to_ascii_lowercase();
+            let known = ["all", "master-only", "by-content-type", "by-ftp-filename"];
+            let known = known.contains(&&*plain);
+            self.rule(!known, Everything, permitted, REFUSED);
+            self.rule(plain == "all", Policy, permitted, ALSO_ASKED);
+            self.rule(known && plain != permitted.1, Lightspark, permitted, CASE);
         }
     }
 
-    fn allow_access_from(&mut self, domain: Value, to_ports: Value, secure: Value) {
-        let ranges = self.port_list(to_ports);
-        let mut some = ranges.clone();
-        some.retain(|r| r.0 > 1 || r.1 < 65535);
-        let low = some.iter().any(|r| r.0 < 1024) && self.ports.iter().any(is_high);
-        self.rule(low, Ports, to_ports, LOW);
-        let mut closed = NEVER.to_vec();
-        closed.retain(|port| some.iter().any(|r| (r.0..=r.1).contains(port)));
-        let closed: Vec<String> = closed.iter().map(u16::to_string).collect();
-        let closed = listed(&closed);
-        self.rule(!closed.is_empty(), Ports, (to_ports.0, &closed), CLOSED);
-        let is_secure = secure.1 == "true";
-        self.rule(!is_secure && secure.1 != "false", Entry, secure, SECURE);
-        if !is_domain(domain.1) {
-            return self.rule(true, Entry, domain, DOMAIN);
-        }
-        let suffix = domain.1.strip_prefix("*.");
-        let wide = suffix.map_or(false, |suffix| !suffix.contains('.'));
-        self.rule(wide, Entry, domain, WIDE);
-        let site = match suffix {
-            Some(suffix) => format!("{suffix} and its subdomains"),
-            None => domain.1.replace('*', "any site"),
-        };
-        self.sites = vec![site + if is_secure { ", over HTTPS only," } else { "" }];
-        let high = self.ports.iter().all(is_high);
-        let lowest = if high { 1024 } else { 1 };
-        let open = ranges.iter().filter(|r| r.1 >= lowest);
-        self.ranges = open.map(|r| (r.0.max(lowest), r.1)).collect();
-        self.grant(domain.0);
-        self.entries.push(Access {
-            at: domain.0.min(to_ports.0),
-            end: domain.0.max(to_ports.0).max(secure.0),
-            domain: domain.1.into(),
-            ranges,
-            is_secure,
-        });
-    }
-
-    /// The ports in a list, as far as they are right.
+    /// The ports in a list, as far as they are right, and may be granted from here.
     fn port_list(&mut self, (at, list): Value) -> Vec<Range> {
         let mut ranges = Vec::new();
         let alone = list.trim() == "*";
@@ -448,39 +426,39 @@ impl Report {
         for item in list.split(',').map(str::trim) {
             let ports = item.split([' ', ';']).filter(|port| !port.is_empty());
             let ports: Vec<&str> = ports.collect();
-            let right = match range(item) {
+            let every = ["all", "any", "0-65535"].contains(&&*item.to_ascii_lowercase());
+            let range = range(item);
+            let right = match range {
                 Some((first, last)) if first > last => format!("{last}-{first}"),
-                Some((first, last)) if first > 0 => {
-                    self.rule(first < last, Lightspark, (at, item), RANGE);
-                    xml::add(&mut ranges, (first, last));
-                    continue;
-                }
-                _ if item == "*" => {
-                    xml::add(&mut ranges, (0, 65535));
-                    "* alone".into()
-                }
-                _ if ["all", "any", "0-65535"].contains(&&*item.to_ascii_lowercase()) => "*".into(),
-                _ if ports.len() > 1 => ports.join(",") + ", with commas",
-                _ => "ports from 1 to 65535, or *".into(),
+                Some(_) if item == "*" && !alone => "* alone".into(),
+                Some(_) => String::new(),
+                None if every => "*".into(),
+                None if ports.len() > 1 => ports.join(",") + ", with commas",
+                None => "ports from 1 to 65535, or *".into(),
             };
             let text = LIST.to_owned() + &right;
-            self.rule(!alone, Entry, (at, item), &text);
+            self.rule(!right.is_empty(), Entry, (at, item), &text);
+            let is_long = range.map_or(false, |r| r.0 < r.1) && item != "*";
+            self.rule(is_long, Lost::Range, (at, item), RANGE);
+            if let Some(range) = range.filter(|r| r.0 <= r.1) {
+                let place = ranges.partition_point(|other| *other < range);
+                ranges.insert(place, range);
+            }
+        }
+        ranges.dedup();
+        let named = || ranges.iter().filter(|r| !is_any(r));
+        let low = named().any(|r| r.0 < 1024) && self.ports.iter().any(is_high);
+        self.rule(low, Ports, (at, list), LOW);
+        let closed = NEVER.iter().filter(|port| has(named(), **port));
+        let closed = listed(closed.map(u16::to_string));
+        self.rule(!closed.is_empty(), Ports, (at, &closed), CLOSED);
+        if self.ports.iter().all(is_high) {
+            ranges.retain(|range| range.1 >= 1024);
+            ranges
+                .iter_mut()
+                .for_each(|range| range.0 = range.0.max(1024));
         }
         ranges
-    }
-
-    /// Grants the named sites the named ports, and returns whether there were any of both.
-    fn grant(&mut self, at: usize) -> bool {
-        let sites = listed(&std::mem::take(&mut self.sites));
-        let ports = in_words(&std::mem::take(&mut self.ranges));
-        let open = sites.starts_with("any site") && ports.starts_with("any port");
-        self.rule(open, Nothing, (at, &ports), OPEN_TO_ALL);
-        let granted = !sites.is_empty() && !ports.is_empty();
-        let grant = format!("{sites} may connect to {ports}");
-        if granted && !self.grants.contains(&grant) {
-            self.grants.push(grant);
-        }
-        granted
     }
 }
 
@@ -488,10 +466,37 @@ fn is_high(port: &u16) -> bool {
     !(1..1024).contains(port)
 }
 
-/// `PORT` or `FIRST-LAST`.
+/// Is it as good as *?
+fn is_any(range: &Range) -> bool {
+    range.1 - range.0 > 65535 - 1024
+}
+
+fn has<'a>(mut ranges: impl Iterator<Item = &'a Range>, port: u16) -> bool {
+    ranges.any(|r| (r.0..=r.1).contains(&port))
+}
+
+/// `PORT`, `FIRST-LAST` or `*`.
 fn range(text: &str) -> Option<Range> {
+    let text = if text == "*" { "1-65535" } else { text };
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    number(first.trim()).zip(number(last.trim()))
+    let range = number(first.trim()).zip(number(last.trim()));
+    range.filter(|range| range.0 > 0)
+}
+
+fn in_words(ranges: &[Range]) -> String {
+    let mut words = Vec::new();
+    for range in ranges {
+        words.push(match range {
+            (1, 65535) => return "any port".into(),
+            (1024, 65535) => return "any port from 1024".into(),
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first}-{last}"),
+        });
+    }
+    match words.as_slice() {
+        [word] if !word.contains('-') => format!("port {word}"),
+        _ => format!("ports {}", listed(words.into_iter())),
+    }
 }
 
 /// What is wrong with an element that does not count where it stands.
@@ -505,38 +510,18 @@ fn stray(name: &str, instead: &str) -> String {
     }
 }
 
-fn is_domain(domain: &str) -> bool {
-    let name = domain.strip_prefix("*.").unwrap_or(domain);
-    domain == "*" || domain.parse::<IpAddr>().is_ok() || is_name(name)
-}
-
 /// Does `domain` name `host`, which is in lower case? An address has no name, and no suffix.
 fn names(domain: &str, host: &str) -> bool {
     let domain = domain.to_ascii_lowercase();
     match domain.strip_prefix('*') {
-        Some(suffix) => suffix.is_empty() || format!(".{host}").ends_with(suffix),
+        Some(suffix) => format!(".{host}").ends_with(suffix),
         None => domain == host,
     }
 }
 
-/// Ranges of ports in words; nothing for none.
-fn in_words(ranges: &[Range]) -> String {
-    let words = ranges.iter().map(|(first, last)| match first == last {
-        true => first.to_string(),
-        false => format!("{first}-{last}"),
-    });
-    let words: Vec<String> = words.collect();
-    match ranges {
-        [] => String::new(),
-        _ if ranges.contains(&(1, 65535)) => "any port".into(),
-        _ if ranges.contains(&(1024, 65535)) => "any port from 1024".into(),
-        [(first, last)] if first == last => format!("port {first}"),
-        _ => format!("ports {}", listed(&words)),
-    }
-}
-
 /// `a, b and c`.
-fn listed(items: &[String]) -> String {
+fn listed(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
     match items.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
         _ => items.concat(),

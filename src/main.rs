@@ -97,7 +97,7 @@ fn check(options: &Options) -> Result<i32, String> {
         return Ok(print(&[line]).max(status));
     }
     let mut lines = report.findings();
-    lines.extend(report.grants.iter().map(|grant| format!(" {grant}")));
+    lines.extend(report.grants().iter().map(|grant| format!(" {grant}")));
     for line in &mut lines {
         *line = format!("{}:{}", options.policy.display(), line);
     }

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::check::{self, Lost, MAX_SIZE, NO_GRANT};
+use crate::check::{self, Lost, MAX_SIZE};
 use crate::conversation::REQUEST;
 use crate::log;
 use crate::options::Options;
@@ -45,7 +45,7 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
     concern(end != "closed", &format!("connection {end}"));
     for rest in [false, true] {
         for (fault, lost) in &report.warnings {
-            let is = *lost != Lost::Nothing && rest == (*lost == Lost::Lightspark);
+            let is = *lost > Lost::Nothing && rest == (*lost < Lost::Policy);
             concern(is, &report.placed("", fault));
         }
     }
@@ -71,7 +71,6 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
             Err(why) => (2, format!("refused: {why}")),
         },
         (Some(fault), _) => (2, format!("nobody can play, {}", report.placed("", fault))),
-        _ if report.grants == [NO_GRANT] => (2, format!("nobody can play, {concerns}")),
         _ => (i32::from(!concerns.is_empty()), concerns),
     };
     let label = match status {
@@ -81,7 +80,7 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
     };
     let dash = if verdict.is_empty() { "" } else { " - " };
     let nul = after_nul.map_or("no NUL", |_| "ends with NUL");
-    let grants = report.grants.join(", ");
+    let grants = report.grants().join(", ");
     let micros = time.as_micros() as u64;
     let (ms, tenths) = (micros / 1000, micros / 100 % 10);
     let found = format!("{size} bytes in {ms}.{tenths} ms, {nul}, {grants}");

@@ -2,7 +2,7 @@
 //! and remembers what a strict reader of XML 1.0 minds. No recursion; memory in proportion to the
 //! text. Of entities it knows the five standard ones and character references.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::log;
 
@@ -11,34 +11,36 @@ const BLANKS: &[char] = &[' ', '\t', '\r', '\n'];
 /// What < and > do not count in, in a DOCTYPE.
 const QUOTES: &[(&str, &str)] = &[("<!--", "-->"), ("<?", "?>"), ("\"", "\""), ("'", "'")];
 
+const DECLARATION: &str = "this declaration: begin with <?xml version=\"1.0\"?>, or remove it";
+
 /// A place in the text, in bytes; what is wrong there, and what to write instead.
 pub type Fault = (usize, String);
 
-/// An attribute; in its value references are replaced, and newlines and tabs are blanks.
-pub struct Attribute<'a> {
-    pub at: usize,
-    pub name: &'a str,
-    pub value: String,
-}
+/// By their names the places and the values, in which references are replaced, and newlines and tabs
+/// are blanks. Of a repeated attribute the first counts.
+pub type Attributes<'a> = BTreeMap<&'a str, (usize, String)>;
 
-pub enum Event<'a> {
-    Start(&'a str, Vec<Attribute<'a>>),
-    /// Text other than blanks in an element.
-    Text,
-    End,
+/// An element, or text other than blanks, which has no name.
+pub struct Node<'a> {
+    pub at: usize,
+    /// In how many elements it is.
+    pub depth: usize,
+    pub name: &'a str,
+    pub attributes: Attributes<'a>,
 }
 
 #[derive(Default)]
 pub struct Document<'a> {
-    /// In the order of the text, each with its place.
-    pub events: Vec<(usize, Event<'a>)>,
+    /// In the order of the text.
+    pub nodes: Vec<Node<'a>>,
     /// What a strict reader minds.
     pub minded: Vec<Fault>,
-    /// What the declaration says of the encoding, or nothing.
-    pub encoding: Option<&'a str>,
+    /// What the declaration says, or nothing.
+    pub encoding: String,
     text: &'a str,
     /// What comes before this is read.
     at: usize,
+    /// Where each open element begins, and its name.
     open: Vec<(usize, &'a str)>,
     has_doctype: bool,
 }
@@ -50,11 +52,11 @@ pub fn shown(text: &str) -> String {
     log::harmless(&start) + more
 }
 
-/// Adds an item to those in order, once.
-pub fn add<T: Ord>(items: &mut Vec<T>, item: T) {
-    let place = items.partition_point(|other| *other < item);
-    if items.get(place) != Some(&item) {
-        items.insert(place, item);
+/// An error, if `wrong`.
+pub fn refuse(wrong: bool, at: usize, what: &str) -> Result<(), Fault> {
+    match wrong {
+        true => Err((at, what.into())),
+        false => Ok(()),
     }
 }
 
@@ -69,15 +71,13 @@ pub fn read(text: &str) -> Result<Document<'_>, Fault> {
         document.next()?;
         document.blanks();
     }
-    if let Some(control) = text.find(|c| !is_xml(c)) {
-        document.mind(control, "a control character: remove it");
+    if let Some((_, name)) = document.open.last() {
+        return Err((document.at, format!("write </{}> here", shown(name))));
     }
-    let missing = match document.open.last() {
-        Some((_, name)) => format!("</{}>", shown(name)),
-        None if document.events.is_empty() => "<cross-domain-policy>".into(),
-        None => return Ok(document),
-    };
-    Err((document.at, format!("write {missing} here")))
+    if let Some(at) = text.find(|c| !is_text(c)) {
+        document.mind(true, at, "what is no text in UTF-8: save it as UTF-8");
+    }
+    Ok(document)
 }
 
 impl<'a> Document<'a> {
@@ -89,9 +89,8 @@ impl<'a> Document<'a> {
         let is_tag = rest.map_or(false, |rest| !rest.starts_with(['!', '/']));
         if self.take("<!--") {
             let comment = self.until("-->")?;
-            if comment.contains("--") || comment.ends_with('-') {
-                let place = comment.find("--").unwrap_or(comment.len() - 1);
-                self.mind(at + 4 + place, "two hyphens in a comment: write one");
+            if let Some(place) = format!("{comment}-").find("--") {
+                self.mind(true, at + 4 + place, "two hyphens in a comment: write one");
             }
         } else if self.take("<?") {
             let instruction = self.until("?>")?;
@@ -102,53 +101,59 @@ impl<'a> Document<'a> {
             }
         } else if self.take("<!DOCTYPE") {
             self.doctype(at)?;
-        } else if outside && !(is_tag && self.events.is_empty()) {
+        } else if outside && !(is_tag && self.nodes.is_empty()) {
             return Err((at, "outside the root element: remove this".into()));
-        } else if !outside && self.take("<![CDATA[") {
+        } else if self.take("<![CDATA[") {
             self.until("]]>")?;
-            self.events.push((at, Event::Text));
+            self.node(at, "", Attributes::new());
         } else if self.take("<") {
             self.tag(at)?;
         } else {
             self.text("<");
-            self.events.push((at, Event::Text));
+            self.node(at, "", Attributes::new());
         }
         Ok(())
     }
 
-    fn declaration(&mut self, at: usize, declaration: &'a str) {
-        let outline = outline(declaration).replace(" =", "=").replace("= ", "=");
-        let rest = outline.strip_prefix("xml version=\"").unwrap_or("?");
-        let with_encoding = rest.strip_prefix(" encoding=\"");
-        let mut values = declaration.split(['"', '\'']).skip(1).step_by(2);
-        let is_sign = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if at > 0 {
-            self.mind(at, "<?xml ...?> after the start: remove it");
-        } else if !["", " standalone=\""].contains(&with_encoding.unwrap_or(rest))
-            || !values.all(|value| value.chars().all(is_sign))
-        {
-            self.mind(at, "this declaration: write <?xml version=\"1.0\"?>");
-        }
-        let encoding = declaration.split(['"', '\'']).nth(3);
-        self.encoding = encoding.filter(|_| with_encoding.is_some());
+    fn declaration(&mut self, at: usize, declaration: &str) {
+        let words: Vec<&str> = declaration.split_whitespace().collect();
+        let words = words.join(" ").replace(" =", "=").replace("= ", "=");
+        let parts: Vec<&str> = words.split(['"', '\'']).collect();
+        let encoding = match parts[..] {
+            ["xml version=", _, ""] | ["xml version=", _, " standalone=", _, ""] => Some(""),
+            ["xml version=", _, " encoding=", encoding, ""]
+            | ["xml version=", _, " encoding=", encoding, " standalone=", _, ""] => Some(encoding),
+            _ => None,
+        };
+        self.mind(at > 0 || encoding.is_none(), at, DECLARATION);
+        self.encoding = encoding.unwrap_or_default().into();
     }
 
     /// The DOCTYPE after its first word. What is declared in it does not count.
     fn doctype(&mut self, at: usize) -> Result<(), Fault> {
         let start = self.at;
-        let is_strict = self.skip_doctype(QUOTES) && is_doctype(self.text.get(at..self.at));
-        if !is_strict {
+        let is_whole = self.skip_doctype(QUOTES);
+        let doctype = self.text.get(at..self.at).unwrap_or_default();
+        let head = doctype.split('[').next().unwrap_or_default();
+        let words: Vec<&str> = head.trim_end_matches('>').split_whitespace().collect();
+        let words = words.join(" ");
+        let parts: Vec<&str> = words.split(['"', '\'']).collect();
+        let named = match parts[..] {
+            [named] => Some(named),
+            [named, _, ""] => named.strip_suffix(" SYSTEM "),
+            [named, _, " ", _, ""] => named.strip_suffix(" PUBLIC "),
+            _ => None,
+        };
+        let name = named.and_then(|named| named.strip_prefix("<!DOCTYPE "));
+        let is_right = is_whole && name.map_or(false, is_name);
+        if !is_right {
             // Adobe's parser counts each < and >, wherever it stands.
             self.at = start;
-            if !self.skip_doctype(&[]) {
-                return Err((at, "no end of this DOCTYPE: write >".into()));
-            }
+            let is_open = !self.skip_doctype(&[]);
+            refuse(is_open, at, "no end of this DOCTYPE: write >")?;
         }
-        if self.has_doctype || !self.events.is_empty() {
-            self.mind(at, "a second or late DOCTYPE: remove it");
-        } else if !is_strict {
-            self.mind(at, "this DOCTYPE: remove it, no player needs one");
-        }
+        let wrong = !is_right || self.has_doctype || !self.nodes.is_empty();
+        self.mind(wrong, at, "this DOCTYPE: remove it, no player needs one");
         self.has_doctype = true;
         Ok(())
     }
@@ -157,7 +162,7 @@ impl<'a> Document<'a> {
     fn skip_doctype(&mut self, quotes: &[(&str, &str)]) -> bool {
         let mut depth = 1;
         while depth > 0 && !self.rest().is_empty() {
-            self.run(|c| "<>\"'".contains(c));
+            self.run("<>\"'");
             match quotes.iter().find(|(mark, _)| self.take(mark)) {
                 Some((_, end)) if self.until(end).is_err() => return false,
                 Some(_) => {}
@@ -171,88 +176,77 @@ impl<'a> Document<'a> {
     /// A tag after its `<`, which is at `at`. Adobe's parser takes as a name what comes before a
     /// blank, `>` or `/>`, and reads an end tag as it reads a start tag.
     fn tag(&mut self, at: usize) -> Result<(), Fault> {
-        let mut name = self.run(|c| c == '>' || BLANKS.contains(&c));
-        if self.rest().starts_with('>') && name.ends_with('/') {
-            self.at -= 1;
-            name = name.get(..name.len() - 1).unwrap_or_default();
-        }
-        if name.is_empty() || name == "/" {
-            return Err((at, "no name right after <: write it, or &lt;".into()));
-        }
+        let word = self.run("> \t\r\n");
+        let name = match word.strip_suffix('/') {
+            Some(name) if self.rest().starts_with('>') => name,
+            _ => word,
+        };
+        let is_bare = name.is_empty() || name == "/";
+        refuse(is_bare, at, "no name right after <: write it, or &lt;")?;
+        self.at = at + 1 + name.len();
         let attributes = self.attributes()?;
         let is_empty = self.take("/");
-        if !self.take(">") {
-            return Err((at, "no end of this tag: write >".into()));
-        }
+        refuse(!self.take(">"), at, "no end of this tag: write >")?;
         if let Some(name) = name.strip_prefix('/') {
             let (start, due) = self.open.pop().unwrap_or_default();
             if name != due {
                 // Where the end tag fits one further out, the start tag is at fault.
-                let inner = self.open.iter().any(|(_, open)| *open == name);
-                let what = match inner {
-                    true => format!("<{0}> is open: write </{0}>, or /> for its >", shown(due)),
-                    false => format!(
-                        "</{}> where </{}> is due: write that",
-                        shown(name),
-                        shown(due)
+                let is_outer = self.open.iter().any(|(_, open)| *open == name);
+                let (name, due) = (shown(name), shown(due));
+                return Err(match is_outer {
+                    true => (
+                        start,
+                        format!("<{due}> is open: write </{due}>, or /> for its >"),
                     ),
-                };
-                return Err((if inner { start } else { at }, what));
-            } else if !attributes.is_empty() || is_empty {
-                self.mind(at, "more than a name in an end tag: remove it");
+                    false => (at, format!("</{name}> where </{due}> is due: write that")),
+                });
             }
-            self.events.push((at, Event::End));
-            return Ok(());
-        }
-        self.mind_name(at + 1, name);
-        self.events.push((at, Event::Start(name, attributes)));
-        match is_empty {
-            true => self.events.push((at, Event::End)),
-            false => self.open.push((at, name)),
+            let has_more = is_empty || !attributes.is_empty();
+            self.mind(has_more, at, "more than a name in an end tag: remove it");
+        } else {
+            self.mind_name(at + 1, name);
+            self.node(at, name, attributes);
+            self.open.extend((!is_empty).then_some((at, name)));
         }
         Ok(())
     }
 
     /// The attributes of a tag, up to its end or that of the text.
-    fn attributes(&mut self) -> Result<Vec<Attribute<'a>>, Fault> {
-        let mut attributes: Vec<Attribute> = Vec::new();
-        let mut names = BTreeSet::new();
+    fn attributes(&mut self) -> Result<Attributes<'a>, Fault> {
+        let mut attributes = Attributes::new();
+        // Where the last one is, its name, and whether it has no value.
+        let mut last = (0, "", false);
         loop {
             let apart = self.blanks();
             let (at, rest) = (self.at, self.rest());
             if rest.is_empty() || rest.starts_with('>') || rest.starts_with("/>") {
                 return Ok(attributes);
             }
-            let name = self.run(|c| "=>".contains(c) || BLANKS.contains(&c));
-            if name == "/" {
-                return Err((at, "write /> here, without a blank in it".into()));
-            }
+            let name = self.run("=> \t\r\n");
+            refuse(name == "/", at, "write /> here, without a blank in it")?;
             self.blanks();
             let is_named = !name.is_empty() && self.take("=");
             self.blanks();
-            let mut quotes = ["\"", "'"].into_iter().filter(|_| is_named);
-            let quote = quotes.find(|quote| self.take(quote)).ok_or_else(|| {
-                // With doubled marks the value is empty, without the last one this is in quotes.
-                let ends_wrong = |a: &&Attribute| a.value.is_empty() || name.contains(['"', '\'']);
-                let last = attributes.last().filter(|_| !apart).filter(ends_wrong);
-                let (at, name) = last.map_or((at, name), |a| (a.at, a.name));
-                let name = name.trim_end_matches('/');
-                if !is_name(name) {
-                    return (at, "this is no attribute: remove it".into());
-                }
+            let quote = self.skip(1);
+            if !is_named || !["\"", "'"].contains(&quote) {
+                // With doubled marks the last is empty, without its second one this is in quotes.
+                let (at, name) = match !apart && (last.2 || name.contains(['"', '\''])) {
+                    true => (last.0, last.1),
+                    false => (at, name.trim_end_matches('/')),
+                };
+                refuse(!is_name(name), at, "this is no attribute: remove it")?;
                 let right = "with one pair of straight quotation marks";
-                (at, format!("write {name}=\"...\" here, {right}"))
-            })?;
-            let value = self.text(quote);
-            if !self.take(quote) {
-                return Err((at, format!("no end of this value: write {quote} after it")));
-            } else if !apart {
-                self.mind(at, "attributes without a blank between: write one here");
-            } else if !names.insert(name) {
-                self.mind(at, "a repeated attribute: remove one");
+                return Err((at, format!("write {name}=\"...\" here, {right}")));
             }
+            let value = self.text(quote);
+            let no_end = format!("no end of this value: write {quote} after it");
+            refuse(!self.take(quote), at, &no_end)?;
+            self.mind(!apart, at, "attributes without a blank between: write one");
+            let again = attributes.contains_key(name);
+            self.mind(again, at, "a repeated attribute: remove one");
             self.mind_name(at, name);
-            attributes.push(Attribute { at, name, value });
+            last = (at, name, value.is_empty());
+            attributes.entry(name).or_insert((at, value));
         }
     }
 
@@ -260,40 +254,48 @@ impl<'a> Document<'a> {
     fn text(&mut self, end: &str) -> String {
         let mut text = String::new();
         loop {
-            let plain = self.run(|c| c == '<' || c == '&' || end.contains(c));
-            if end == "<" && plain.contains("]]>") {
-                self.mind(self.at, "]]> before this: write ]]&gt;");
-            }
+            let plain = self.run(&format!("<&{end}"));
+            let has_end = end == "<" && plain.contains("]]>");
+            self.mind(has_end, self.at, "]]> before this: write ]]&gt;");
             text += &plain.replace(BLANKS, " ");
             let at = self.at;
             if !self.take("&") {
                 return text;
             }
-            let c = referred(self.run(|c| !c.is_alphanumeric() && !"#._:-".contains(c)));
+            let c = referred(self.run("<&;\"' \t\r\n"));
             let is_whole = self.take(";");
             if let (Some(c), true) = (c, is_whole) {
                 text.push(c);
                 continue;
             }
             // A DOCTYPE may declare what is not known here.
-            if !is_whole || !self.has_doctype {
-                self.mind(at, "& as text: write &amp;");
-            }
+            let is_text = !is_whole || !self.has_doctype;
+            self.mind(is_text, at, "& as text: write &amp;");
             self.at = at;
             text += self.skip(1);
         }
     }
 
-    fn mind(&mut self, at: usize, what: &str) {
-        add(&mut self.minded, (at, what.into()));
+    fn node(&mut self, at: usize, name: &'a str, attributes: Attributes<'a>) {
+        let depth = self.open.len();
+        self.nodes.push(Node {
+            at,
+            depth,
+            name,
+            attributes,
+        });
+    }
+
+    fn mind(&mut self, wrong: bool, at: usize, what: &str) {
+        self.minded.extend(wrong.then(|| (at, what.into())));
     }
 
     fn mind_name(&mut self, at: usize, name: &str) {
-        if name.contains('=') {
-            self.mind(at, "a name and an attribute in one: write a blank between");
-        } else if !is_name(name) {
-            self.mind(at, &format!("\"{}\" as a name: correct it", shown(name)));
-        }
+        let what = match name.contains('=') {
+            true => "a name and an attribute in one: write a blank between".into(),
+            false => format!("\"{}\" as a name: correct it", shown(name)),
+        };
+        self.mind(!is_name(name), at, &what);
     }
 
     /// Skips and returns what comes before `mark`, and skips the mark.
@@ -313,12 +315,14 @@ impl<'a> Document<'a> {
     }
 
     fn blanks(&mut self) -> bool {
-        !self.run(|c| !BLANKS.contains(&c)).is_empty()
+        let more = self.rest().trim_start_matches(BLANKS);
+        !self.skip(self.rest().len() - more.len()).is_empty()
     }
 
-    /// Skips and returns the characters before the first that is an `end`.
-    fn run(&mut self, end: impl Fn(char) -> bool) -> &'a str {
-        self.skip(self.rest().find(end).unwrap_or(self.rest().len()))
+    /// Skips and returns the characters before the first that is in `ends`.
+    fn run(&mut self, ends: &str) -> &'a str {
+        let end = self.rest().find(|c| ends.contains(c));
+        self.skip(end.unwrap_or(self.rest().len()))
     }
 
     /// Skips and returns `n` bytes, which end between two characters.
@@ -333,43 +337,11 @@ impl<'a> Document<'a> {
     }
 }
 
-/// `text` with a single " for each value in quotation marks, and one blank for many.
-fn outline(text: &str) -> String {
-    let (mut outline, mut quote) = (String::new(), None);
-    for c in text.chars() {
-        match quote {
-            Some(open) if open == c => {
-                outline.push('"');
-                quote = None;
-            }
-            Some(_) => {}
-            None if c == '"' || c == '\'' => quote = Some(c),
-            None => outline.push(c),
-        }
-    }
-    outline.split_whitespace().collect::<Vec<&str>>().join(" ")
-}
-
-/// Is it a DOCTYPE as XML has it? What is declared in it does not count.
-fn is_doctype(text: Option<&str>) -> bool {
-    let outline = outline(text.unwrap_or_default());
-    let outline = outline
-        .split(['[', '>'])
-        .next()
-        .unwrap_or_default()
-        .trim_end();
-    let mut words = outline.splitn(3, ' ');
-    let is_right = words.next() == Some("<!DOCTYPE") && words.next().map_or(false, is_name);
-    let external = words.next().unwrap_or_default();
-    is_right && ["", "SYSTEM \"", "PUBLIC \" \""].contains(&external)
-}
-
 /// Is it a name, as near as that is without XML's tables of characters?
 fn is_name(name: &str) -> bool {
-    let mut signs = name.chars();
-    let first = signs.next().unwrap_or('-');
-    (first.is_alphabetic() || first == '_' || first == ':')
-        && signs.all(|c| c.is_alphanumeric() || "-._:".contains(c))
+    let is_first = |c: char| c.is_alphabetic() || "_:".contains(c);
+    let is_sign = |c: char| c.is_alphanumeric() || "-._:".contains(c);
+    name.starts_with(is_first) && name.chars().all(is_sign)
 }
 
 /// The character that `reference` stands for: what is between its `&` and its `;`.
@@ -381,9 +353,10 @@ fn referred(reference: &str) -> Option<char> {
     let number = reference.strip_prefix('#')?;
     let hex = number.strip_prefix('x');
     let code = u32::from_str_radix(hex.unwrap_or(number), hex.map_or(10, |_| 16));
-    char::from_u32(code.ok()?).filter(|c| is_xml(*c))
+    char::from_u32(code.ok()?).filter(|c| is_text(*c))
 }
 
-fn is_xml(c: char) -> bool {
-    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
+/// Is it what XML may have? U+FFFD stands for bytes that are not UTF-8.
+fn is_text(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffc}' | '\u{10000}'..)
 }

@@ -156,7 +156,7 @@ fn entries() {
 =<allow-access-from domain="a.example" to-ports="80-80"/>
     a.example may connect to port 80
 =<allow-access-from domain="*" to-ports="80,*"/>
-    3:20: warning: any site may use any port of this host: name the sites or the ports
+    3:1: warning: any site may use any port of this host: name the sites or the ports
     3:31: warning: "*" is not a port or a range, and some players (swf2es) drop the entry: write * alone
     any site may connect to any port
 =<allow-access-from domain="a.example" to-ports="25,80,6660-6666"/>
@@ -294,7 +294,6 @@ fn silverlight() {
     http://a.example and file:/// may connect to ports 4502 and 4510-4520
 =<domain uri='a.example'/> <socket-resource port='4502' protocol='tcp'/>
     1:65: warning: "a.example" is not an origin: write such as http://game.example.com or *
-    2:57: warning: this grants nothing: write a domain and a socket-resource in the policy
     grants nothing
 =<domain uri='*'/> <socket-resource port='*' protocol='tcp'/><socket-resource port='4502' protocol='tcp'/>
     2:18: warning: Silverlight refuses the file for "*": write 4502 to 4534, one or a range
@@ -307,21 +306,19 @@ fn silverlight() {
     grants nothing
 =<domain uri='*'/> <socket-resource port='4502' protocol='udp'/>
     2:30: warning: "udp" cannot be granted: write tcp
-    2:57: warning: this grants nothing...
     grants nothing
 =<domain uri='*'/> <socket-resource protocol='tcp'/>
     2:1: warning: without port="4502-4534" this counts for nothing...
-    2:45: warning: this grants nothing...
     grants nothing
 =</allow-from><domain uri='*'/><allow-from> <socket-resource port='4502' protocol='tcp'/>
+    1:1: warning: this grants nothing: write a <policy> with <domain> and <socket-resource> in it
     1:70: warning: <domain> must be in <allow-from>: move it
-    2:57: warning: this grants nothing...
     grants nothing
 =<domain uri='*'/><!-- a -- b --> <socket-resource port='4502' protocol='tcp'/>
     1:81: error: Silverlight and other strict readers refuse two hyphens in a comment: write one
     grants nothing
 =<domain uri='*'uri='*'/> <socket-resource port='4502' protocol='tcp'/>
-    1:72: error: Silverlight and other strict readers refuse attributes without a blank between: write one here
+    1:72: error: Silverlight and other strict readers refuse attributes without a blank between: write one
     grants nothing
 "#;
     let policy = |case: &str| {
@@ -400,7 +397,7 @@ fn errors() {
 =<!DOCTYPE a [ <a/>
     1:1: error: no end of this DOCTYPE: write >
 =<!-- only -->
-    1:14: error: write <cross-domain-policy> here
+    1:1: error: the file is empty: write a policy
 "#;
     cases(table, |policy, expected| {
         compare(policy.as_bytes(), "843", &[expected[0], "grants nothing"]);
@@ -430,14 +427,9 @@ fn what_strict_readers_mind() {
     let rows: &[(&[u8], &[u8], &str, &str)] = &[
         (b"<!-- a --->", b"", "1:8", "two hyphens in a comment"),
         (b"<!-- a -- b -->", b"", "1:8", "two hyphens in a comment"),
-        (b"<!-- \xd4\xca -->", b"", "1:6", "bytes that are not UTF-8"),
-        (b"<!-- a\x01 -->", b"", "1:7", "a control character"),
-        (
-            b" <?xml version='1.0'?>",
-            b"",
-            "1:2",
-            "<?xml ...?> after the start",
-        ),
+        (b"<!-- \xd4\xca -->", b"", "1:6", "what is no text in UTF-8"),
+        (b"<!-- a\x01 -->", b"", "1:7", "what is no text in UTF-8"),
+        (b" <?xml version='1.0'?>", b"", "1:2", "this declaration"),
         (b"<?XML version='1.0'?>", b"", "1:1", "this declaration"),
         (
             b"<?xml standalone='yes' version='1.0'?>",
@@ -445,7 +437,6 @@ fn what_strict_readers_mind() {
             "1:1",
             "this declaration",
         ),
-        (b"<?xml version='1.0 '?>", b"", "1:1", "this declaration"),
         (b"<?xml version='1.0?>", b"", "1:1", "this declaration"),
         (
             b"<!DOCTYPE a SYSTEM \"x>\n<!-- \" -->",
@@ -462,19 +453,9 @@ fn what_strict_readers_mind() {
         ),
         (b"<!DOCTYPE a SYSTEM \"x>", b"", "1:1", "this DOCTYPE"),
         (b"<!DOCTYPE a PUBLIC 'x'>", b"", "1:1", "this DOCTYPE"),
-        (
-            b"<!DOCTYPE a><!DOCTYPE a>",
-            b"",
-            "1:13",
-            "a second or late DOCTYPE",
-        ),
-        (b"", b"<!DOCTYPE a>", "3:1", "a second or late DOCTYPE"),
-        (
-            b"",
-            b"<?xml version='1.0'?>",
-            "3:1",
-            "<?xml ...?> after the start",
-        ),
+        (b"<!DOCTYPE a><!DOCTYPE a>", b"", "1:13", "this DOCTYPE"),
+        (b"", b"<!DOCTYPE a>", "3:1", "this DOCTYPE"),
+        (b"", b"<?xml version='1.0'?>", "3:1", "this declaration"),
     ];
     for (before, after, place, what) in rows {
         let file = [*before, b"\n", NARROW.as_bytes(), *after].concat();
@@ -511,7 +492,7 @@ fn what_strict_readers_mind() {
     for before in [
         "<?xml version = '1.1' encoding='UTF-8' standalone='yes' ?>",
         "<!DOCTYPE a PUBLIC 'b' \"c\" [<!ENTITY d \"]>\"> <!-- ' --> <?e \" ?>] >",
-        "<!DOCTYPE a SYSTEM '<&>[\"'>",
+        "<!DOCTYPE a SYSTEM '<&>'>",
         "<?p?><?q <a> ?><!----><!-- <a> & - -->",
         "\u{feff}<?xml version='1.0'?>\r\n",
     ] {
@@ -539,7 +520,7 @@ fn ends_and_sizes() {
         compare(file.as_bytes(), "843", expected);
     }
     let shipped = std::fs::read(POLICY).unwrap();
-    let open = "5:24: warning: any site may use any port of this host: name the sites or the ports";
+    let open = "5:5: warning: any site may use any port of this host: name the sites or the ports";
     compare(&shipped, "843", &[open, "any site may connect to any port"]);
     compare(EVERYWHERE.as_bytes(), "5000", &[GRANTED]);
 }

@@ -203,7 +203,7 @@ fn may_a_site_connect() {
 =http://WWW.Example.COM:8080/game.swf 8000 843
     allowed: by line 3
 =www.example.com 8001 843
-    allowed: by line 3; but Lightspark reads only the first port of a range
+    allowed: by line 3; but 3:45: Lightspark reads only the first port of 8000-8010...
 =www.example.com 8011 843
     refused: line 4 names www.example.com, but not port 8011
 =www.example.com 5222 843
@@ -225,11 +225,11 @@ fn may_a_site_connect() {
 =a.org 6001 843
     allowed: by line 7; but 7:20: some players (swf2es) refuse *.org as too wide...
 =b.example 80 843
-    allowed: by line 10; but Lightspark ignores this line
+    allowed: by line 10; but 8:1: Lightspark ignores what follows because of this...
 =www.example.com 80 5000
     refused: only a policy from a port below 1024 can grant such a port
 =https://www.example.com 5222 5000
-    allowed: by line 4; but Lightspark ignores this line
+    allowed: by line 4; but 2:15: Lightspark ignores a policy with site-control unless...
 "#;
     let answer = |policy: &str, case: &str| {
         let words: Vec<&str> = case.split(' ').collect();
@@ -266,7 +266,7 @@ fn may_a_site_connect() {
         (
             "only",
             "Only",
-            "allowed: by line 3; but Lightspark ignores this line...",
+            "allowed: by line 3; but 2:15: Lightspark refuses everything for \"master-Only\"...",
         ),
     ] {
         let text = answer(&policy.replacen(part, changed, 1), "www.example.com 80 843");
