@@ -300,7 +300,8 @@ impl Report {
             refuse(!self.is_flash, *at, &what)?;
             self.rule(true, Policy, (*at, ""), &what);
         }
-        if self.is_flash {
+        let ignored = self.warnings.iter().any(|(_, lost)| *lost == Lightspark);
+        if self.is_flash && !ignored {
             self.lightspark(&document.nodes);
         }
         let mut nodes = document.nodes.iter();
@@ -468,7 +469,7 @@ fn is_high(port: &u16) -> bool {
 
 /// Is it as good as *?
 fn is_any(range: &Range) -> bool {
-    range.1 - range.0 > 65535 - 1024
+    range.1 - range.0 >= 65535 - 1024
 }
 
 fn has<'a>(mut ranges: impl Iterator<Item = &'a Range>, port: u16) -> bool {
