@@ -8,6 +8,9 @@ use crate::xml::{self, refuse, shown, Fault, Node};
 /// The largest policy file in bytes: the C server's buffer.
 pub const MAX_SIZE: usize = 20_480;
 
+/// A range of so many ports and more is as good as *.
+const ANY: u16 = 65535 - 1024;
+
 /// More warnings are left out.
 const MAX_WARNINGS: usize = 100;
 
@@ -58,8 +61,7 @@ const ALSO_ASKED: &str = "players also ask the port they want, and may hang ther
     write <site-control permitted-cross-domain-policies=\"master-only\"/>";
 const REFUSED: &str = "\"{}\" makes every player refuse everything: write \"master-only\"";
 const CASE: &str = "Lightspark refuses everything for \"{}\": write it in lower case alone";
-const DOMAIN: &str =
-    "\"{}\" is not a name in ASCII, an address, * or such as *.example.com: write one";
+const DOMAIN: &str = "\"{}\" is not a name in ASCII, an address, * or such as *.example.com";
 const WIDE: &str = "some players (swf2es) refuse {} as too wide: write such as *.example.com";
 const SECURE: &str = "\"{}\" may be taken as either: write \"true\" or \"false\"";
 const OPEN_TO_ALL: &str = "any site may use any port of this host: name the sites or the ports";
@@ -120,9 +122,6 @@ struct Access {
 /// The first and the last port.
 type Range = (u16, u16);
 
-/// An attribute's place and value.
-type Value<'a> = (usize, &'a str);
-
 /// The policy in `file`: without a NUL at its end, blanks beside it, and more of them.
 pub fn content(file: &[u8]) -> &[u8] {
     let end = file.iter().position(|byte| *byte == 0);
@@ -174,8 +173,8 @@ impl Report {
                     None => shown(site),
                 });
             let over = entry.is_secure.then_some(", over HTTPS only,");
-            let grant = listed(sites) + over.unwrap_or_default() + " may connect to ";
-            let grant = grant + &in_words(&entry.ranges);
+            let sites = sites.collect::<Vec<String>>().join(", ") + over.unwrap_or_default();
+            let grant = format!("{sites} may connect to {}", in_words(&entry.ranges));
             if !grants.contains(&grant) {
                 grants.push(grant);
             }
@@ -221,7 +220,15 @@ impl Report {
             return Err("only a policy from a port below 1024 can grant such a port".into());
         }
         let mut refused = format!("no entry names {host}");
-        let named = |entry: &&Access| entry.sites.iter().any(|site| names(site, host));
+        // An address has no name, and no suffix.
+        let is_host = |site: &String| {
+            let domain = site.to_ascii_lowercase();
+            let suffix = domain
+                .strip_prefix('*')
+                .map(|s| format!(".{host}").ends_with(s));
+            suffix.unwrap_or(domain == *host)
+        };
+        let named = |entry: &&Access| entry.sites.iter().any(is_host);
         for entry in self.entries.iter().filter(named) {
             let (line, _) = self.position(entry.at);
             if !has(entry.ranges.iter(), port) {
@@ -254,7 +261,7 @@ impl Report {
     }
 
     /// Warns if `wrong`: `text`, in which {} stands for `value`.
-    fn rule(&mut self, wrong: bool, lost: Lost, (at, value): Value, text: &str) {
+    fn rule(&mut self, wrong: bool, lost: Lost, (at, value): (usize, &str), text: &str) {
         if wrong && (self.warnings.len() < MAX_WARNINGS || lost == Everything) {
             // Most are found in the order of the file.
             let place = self.warnings.partition_point(|w| w.0 .0 <= at);
@@ -344,10 +351,7 @@ impl Report {
 
     /// An element in its place. Without an attribute that it needs it has no effect.
     fn element(&mut self, node: &Node, (name, _, known): &Element) {
-        let mut entry = Access {
-            at: node.at,
-            ..Access::default()
-        };
+        let mut entry = Access::default();
         for (name, (at, _)) in &node.attributes {
             let is_schema = name.starts_with("xmlns") || name.starts_with("xsi:");
             let counts = is_schema || known.iter().any(|(known, _)| known == name);
@@ -396,9 +400,10 @@ impl Report {
                 _ => {}
             }
         }
-        let open = entry.sites == ["*"] && entry.ranges.iter().any(is_any);
+        let open = entry.sites == ["*"] && entry.ranges.iter().any(|r| r.1 - r.0 >= ANY);
         self.rule(open, Nothing, (node.at, ""), OPEN_TO_ALL);
         if ["allow-access-from", "policy"].contains(name) {
+            entry.at = node.at;
             self.entries.push(entry);
         } else if let Some(policy) = self.entries.last_mut() {
             policy.sites.append(&mut entry.sites);
@@ -406,7 +411,7 @@ impl Report {
         }
     }
 
-    fn site_control(&mut self, permitted: Value) {
+    fn site_control(&mut self, permitted: (usize, &str)) {
         let elsewhere = self.ports.iter().any(|port| *port != 843);
         self.rule(elsewhere, Lightspark, permitted, ELSEWHERE);
         if self.ports.contains(&843) {
@@ -420,7 +425,7 @@ impl Report {
     }
 
     /// The ports in a list, as far as they are right, and may be granted from here.
-    fn port_list(&mut self, (at, list): Value) -> Vec<Range> {
+    fn port_list(&mut self, (at, list): (usize, &str)) -> Vec<Range> {
         let mut ranges = Vec::new();
         let alone = list.trim() == "*";
         self.rule(alone && list != "*", Entry, (at, ""), STAR);
@@ -441,18 +446,15 @@ impl Report {
             self.rule(!right.is_empty(), Entry, (at, item), &text);
             let is_long = range.map_or(false, |r| r.0 < r.1) && item != "*";
             self.rule(is_long, Lost::Range, (at, item), RANGE);
-            if let Some(range) = range.filter(|r| r.0 <= r.1) {
-                let place = ranges.partition_point(|other| *other < range);
-                ranges.insert(place, range);
-            }
+            ranges.extend(range.filter(|r| r.0 <= r.1));
         }
-        ranges.dedup();
-        let named = || ranges.iter().filter(|r| !is_any(r));
+        let named = || ranges.iter().filter(|r| r.1 - r.0 < ANY);
         let low = named().any(|r| r.0 < 1024) && self.ports.iter().any(is_high);
         self.rule(low, Ports, (at, list), LOW);
         let closed = NEVER.iter().filter(|port| has(named(), **port));
-        let closed = listed(closed.map(u16::to_string));
-        self.rule(!closed.is_empty(), Ports, (at, &closed), CLOSED);
+        let closed: Vec<String> = closed.map(u16::to_string).collect();
+        let ports = closed.join(", ");
+        self.rule(!closed.is_empty(), Ports, (at, &ports), CLOSED);
         if self.ports.iter().all(is_high) {
             ranges.retain(|range| range.1 >= 1024);
             ranges
@@ -465,11 +467,6 @@ impl Report {
 
 fn is_high(port: &u16) -> bool {
     !(1..1024).contains(port)
-}
-
-/// Is it as good as *?
-fn is_any(range: &Range) -> bool {
-    range.1 - range.0 >= 65535 - 1024
 }
 
 fn has<'a>(mut ranges: impl Iterator<Item = &'a Range>, port: u16) -> bool {
@@ -496,7 +493,7 @@ fn in_words(ranges: &[Range]) -> String {
     }
     match words.as_slice() {
         [word] if !word.contains('-') => format!("port {word}"),
-        _ => format!("ports {}", listed(words.into_iter())),
+        _ => format!("ports {}", words.join(", ")),
     }
 }
 
@@ -508,23 +505,5 @@ fn stray(name: &str, instead: &str) -> String {
         Some(e) if e.0 != name => format!("<{found}> is not read: write <{}>", e.0),
         Some(e) if !e.1.is_empty() => format!("<{found}> must be in <{}>: move it", e.1),
         _ => format!("<{found}> has no meaning in a socket policy: {instead}"),
-    }
-}
-
-/// Does `domain` name `host`, which is in lower case? An address has no name, and no suffix.
-fn names(domain: &str, host: &str) -> bool {
-    let domain = domain.to_ascii_lowercase();
-    match domain.strip_prefix('*') {
-        Some(suffix) => format!(".{host}").ends_with(suffix),
-        None => domain == host,
-    }
-}
-
-/// `a, b and c`.
-fn listed(items: impl Iterator<Item = String>) -> String {
-    let items: Vec<String> = items.collect();
-    match items.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
-        _ => items.concat(),
     }
 }

@@ -80,7 +80,7 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
     };
     let dash = if verdict.is_empty() { "" } else { " - " };
     let nul = after_nul.map_or("no NUL", |_| "ends with NUL");
-    let grants = report.grants().join(", ");
+    let grants = report.grants().join("; ");
     let micros = time.as_micros() as u64;
     let (ms, tenths) = (micros / 1000, micros / 100 % 10);
     let found = format!("{size} bytes in {ms}.{tenths} ms, {nul}, {grants}");

@@ -11,7 +11,7 @@ const BLANKS: &[char] = &[' ', '\t', '\r', '\n'];
 /// What < and > do not count in, in a DOCTYPE.
 const QUOTES: &[(&str, &str)] = &[("<!--", "-->"), ("<?", "?>"), ("\"", "\""), ("'", "'")];
 
-const DECLARATION: &str = "this declaration: begin with <?xml version=\"1.0\"?>, or remove it";
+const NAME: &str = "this as a name: correct it, or part it from an attribute";
 
 /// A place in the text, in bytes; what is wrong there, and what to write instead.
 pub type Fault = (usize, String);
@@ -95,9 +95,8 @@ impl<'a> Document<'a> {
         } else if self.take("<?") {
             let instruction = self.until("?>")?;
             let name = instruction.split(BLANKS).next().unwrap_or_default();
-            match name.eq_ignore_ascii_case("xml") {
-                true => self.declaration(at, instruction),
-                false => self.mind_name(at + 2, name),
+            if name.eq_ignore_ascii_case("xml") {
+                self.declaration(at, instruction);
             }
         } else if self.take("<!DOCTYPE") {
             self.doctype(at)?;
@@ -125,7 +124,8 @@ impl<'a> Document<'a> {
             | ["xml version=", _, " encoding=", encoding, " standalone=", _, ""] => Some(encoding),
             _ => None,
         };
-        self.mind(at > 0 || encoding.is_none(), at, DECLARATION);
+        let what = "this declaration: begin with <?xml version=\"1.0\"?>, or remove it";
+        self.mind(at > 0 || encoding.is_none(), at, what);
         self.encoding = encoding.unwrap_or_default().into();
     }
 
@@ -204,7 +204,7 @@ impl<'a> Document<'a> {
             let has_more = is_empty || !attributes.is_empty();
             self.mind(has_more, at, "more than a name in an end tag: remove it");
         } else {
-            self.mind_name(at + 1, name);
+            self.mind(!is_name(name), at + 1, NAME);
             self.node(at, name, attributes);
             self.open.extend((!is_empty).then_some((at, name)));
         }
@@ -244,7 +244,7 @@ impl<'a> Document<'a> {
             self.mind(!apart, at, "attributes without a blank between: write one");
             let again = attributes.contains_key(name);
             self.mind(again, at, "a repeated attribute: remove one");
-            self.mind_name(at, name);
+            self.mind(!is_name(name), at, NAME);
             last = (at, name, value.is_empty());
             attributes.entry(name).or_insert((at, value));
         }
@@ -288,14 +288,6 @@ impl<'a> Document<'a> {
 
     fn mind(&mut self, wrong: bool, at: usize, what: &str) {
         self.minded.extend(wrong.then(|| (at, what.into())));
-    }
-
-    fn mind_name(&mut self, at: usize, name: &str) {
-        let what = match name.contains('=') {
-            true => "a name and an attribute in one: write a blank between".into(),
-            false => format!("\"{}\" as a name: correct it", shown(name)),
-        };
-        self.mind(!is_name(name), at, &what);
     }
 
     /// Skips and returns what comes before `mark`, and skips the mark.

@@ -113,8 +113,8 @@ fn entries() {
 =<allow-access-from domain="*.com" to-ports="80"/>
     3:20: warning: some players (swf2es) refuse *.com as too wide: write such as *.example.com
     com and its subdomains may connect to port 80
-=<allow-access-from domain="a.example" to-ports="8000,5222,8000"/>
-    a.example may connect to ports 5222 and 8000
+=<allow-access-from domain="a.example" to-ports="8000,5222"/>
+    a.example may connect to ports 8000, 5222
 =<allow-access-from domain="a.example" to-ports="*"/>
     a.example may connect to any port
 =<allow-access-from domain="a.example"/>
@@ -140,7 +140,7 @@ fn entries() {
     3:39: warning: "80-" is not a port...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="5222, 8000"/>
-    a.example may connect to ports 5222 and 8000
+    a.example may connect to ports 5222, 8000
 =<allow-access-from domain="a.example" to-ports="ALL"/>
     3:39: warning: "ALL" is not a port or a range, and some players (swf2es) drop the entry: write *
     grants nothing
@@ -152,7 +152,7 @@ fn entries() {
     grants nothing
 =<allow-access-from domain="a.example" to-ports="5222,8000-8010"/>
     3:39: warning: Lightspark reads only the first port of 8000-8010: write the ports, or *
-    a.example may connect to ports 5222 and 8000-8010
+    a.example may connect to ports 5222, 8000-8010
 =<allow-access-from domain="a.example" to-ports="80-80"/>
     a.example may connect to port 80
 =<allow-access-from domain="*" to-ports="80,*"/>
@@ -161,8 +161,8 @@ fn entries() {
     any site may connect to any port
 =<allow-access-from domain="a.example" to-ports="25,80,6660-6666"/>
     3:39: warning: Lightspark reads only the first port of 6660-6666...
-    3:39: warning: Flash Player refuses port 25, 6665 and 6666 since version 24: use another
-    a.example may connect to ports 25, 80 and 6660-6666
+    3:39: warning: Flash Player refuses port 25, 6665, 6666 since version 24: use another
+    a.example may connect to ports 25, 80, 6660-6666
 =<allow-access-from domain="a.example" to-ports="80" secure="true"/>
     a.example, over HTTPS only, may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80" secure="TRUE"/>
@@ -196,7 +196,7 @@ fn entries() {
     grants nothing
 =<allow-access-fromdomain="*" to-ports="80"/>
     1:1: warning: this grants nothing...
-    3:2: warning: Silverlight and other strict readers refuse a name and an attribute in one: write a blank between
+    3:2: warning: Silverlight and other strict readers refuse this as a name: correct it, or part it from an attribute
     grants nothing
 "#;
     let (start, _) = NARROW.split_once("<allow").unwrap();
@@ -212,12 +212,12 @@ fn entries() {
 fn served_from() {
     let table = r#"
 =master-only 80,5222 843
-    a.example may connect to ports 80 and 5222
+    a.example may connect to ports 80, 5222
 =master-only 80,5222 127.0.0.1:843 [::1]:843
-    a.example may connect to ports 80 and 5222
+    a.example may connect to ports 80, 5222
 =master-only 80,5222 842
     2:15: warning: Lightspark ignores a policy with site-control unless it is from port 843: remove it, serve port 843 alone, or say --public-port 843
-    a.example may connect to ports 80 and 5222
+    a.example may connect to ports 80, 5222
 =master-only 80,5222 0
     2:15: warning: Lightspark ignores a policy with site-control unless...
     3:39: warning: 80,5222 has ports below 1024, which only a policy from such a port can grant: serve it on port 843, or say --public-port 843
@@ -225,16 +225,16 @@ fn served_from() {
 =master-only 80,5222 843 5000
     2:15: warning: Lightspark ignores a policy with site-control unless...
     3:39: warning: 80,5222 has ports below 1024...
-    a.example may connect to ports 80 and 5222
+    a.example may connect to ports 80, 5222
 =all 80,5222 843
     2:15: warning: players also ask the port they want, and may hang there: write <site-control permitted-cross-domain-policies="master-only"/>
-    a.example may connect to ports 80 and 5222
+    a.example may connect to ports 80, 5222
 =none 80,5222 843
     2:15: warning: "none" makes every player refuse everything: write "master-only"
     grants nothing
 =none 80,5222 842
     2:15: warning: Lightspark ignores a policy with site-control unless...
-    a.example may connect to ports 80 and 5222
+    a.example may connect to ports 80, 5222
 =by-content-type 80 843
     a.example may connect to port 80
 =MASTER-ONLY 80 843
@@ -242,9 +242,9 @@ fn served_from() {
     a.example may connect to port 80
 =- 80,5222 843
     1:1: warning: players also ask the port they want, and may hang there...
-    a.example may connect to ports 80 and 5222
+    a.example may connect to ports 80, 5222
 =- 80,5222 842
-    a.example may connect to ports 80 and 5222
+    a.example may connect to ports 80, 5222
 =- 80 1024
     3:39: warning: 80 has ports below 1024...
     grants nothing
@@ -291,7 +291,7 @@ fn silverlight() {
 =<domain uri='*'/> <socket-resource port='4502-4534' protocol='tcp'/>
     any site may connect to ports 4502-4534
 =<domain uri='http://a.example'/><domain uri='file:///'/> <socket-resource port='4502' protocol='tcp'/><socket-resource port='4510-4520' protocol='tcp'/>
-    http://a.example and file:/// may connect to ports 4502 and 4510-4520
+    http://a.example, file:/// may connect to ports 4502, 4510-4520
 =<domain uri='a.example'/> <socket-resource port='4502' protocol='tcp'/>
     1:65: warning: "a.example" is not an origin: write such as http://game.example.com or *
     grants nothing
@@ -444,7 +444,6 @@ fn what_strict_readers_mind() {
             "1:1",
             "this DOCTYPE",
         ),
-        (b"<?a+b?>", b"", "1:3", "\"a+b\" as a name"),
         (
             b"<!DOCTYPE a SYSTEM\"http://x\">",
             b"",
