@@ -124,13 +124,10 @@ type Range = (u16, u16);
 
 /// The policy in `file`: without a NUL at its end, blanks beside it, and more of them.
 pub fn content(file: &[u8]) -> &[u8] {
-    let end = file.iter().position(|byte| *byte == 0);
-    let (content, rest) = file.split_at(end.unwrap_or(file.len()));
     let is_gap = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
-    match rest.iter().all(is_gap) {
-        true => content,
-        false => file,
-    }
+    let nul = file.iter().position(|byte| *byte == 0);
+    let end = nul.filter(|nul| file.iter().skip(*nul).all(is_gap));
+    file.split_at(end.unwrap_or(file.len())).0
 }
 
 /// Checks a policy file that players get from `ports`, where 0 is one that the system will choose.
@@ -164,14 +161,12 @@ impl Report {
     pub fn grants(&self) -> Vec<String> {
         let mut grants = Vec::new();
         for entry in self.entries.iter().filter(|_| self.useless().is_none()) {
-            let sites = entry
-                .sites
-                .iter()
-                .map(|site| match site.strip_prefix("*.") {
-                    Some(name) => format!("{name} and its subdomains"),
-                    None if site == "*" => "any site".into(),
-                    None => shown(site),
-                });
+            let sites = entry.sites.iter();
+            let sites = sites.map(|site| match site.strip_prefix("*.") {
+                Some(name) => format!("{name} and its subdomains"),
+                None if site == "*" => "any site".into(),
+                None => shown(site),
+            });
             let over = entry.is_secure.then_some(", over HTTPS only,");
             let sites = sites.collect::<Vec<String>>().join(", ") + over.unwrap_or_default();
             let grant = format!("{sites} may connect to {}", in_words(&entry.ranges));
@@ -223,15 +218,13 @@ impl Report {
         // An address has no name, and no suffix.
         let is_host = |site: &String| {
             let domain = site.to_ascii_lowercase();
-            let suffix = domain
-                .strip_prefix('*')
-                .map(|s| format!(".{host}").ends_with(s));
-            suffix.unwrap_or(domain == *host)
+            let is_end = |suffix: &str| format!(".{host}").ends_with(suffix);
+            domain.strip_prefix('*').map_or(domain == *host, is_end)
         };
         let named = |entry: &&Access| entry.sites.iter().any(is_host);
         for entry in self.entries.iter().filter(named) {
             let (line, _) = self.position(entry.at);
-            if !has(entry.ranges.iter(), port) {
+            if !entry.ranges.iter().any(|r| (r.0..=r.1).contains(&port)) {
                 refused = format!("line {line} names {host}, but not port {port}");
                 continue;
             } else if entry.is_secure && !site.over_https {
@@ -307,8 +300,7 @@ impl Report {
             refuse(!self.is_flash, *at, &what)?;
             self.rule(true, Policy, (*at, ""), &what);
         }
-        let ignored = self.warnings.iter().any(|(_, lost)| *lost == Lightspark);
-        if self.is_flash && !ignored {
+        if self.is_flash && !self.warnings.iter().any(|w| w.1 == Lightspark) {
             self.lightspark(&document.nodes);
         }
         let mut nodes = document.nodes.iter();
@@ -380,8 +372,7 @@ impl Report {
                 "to-ports" => entry.ranges = self.port_list(value),
                 "secure" if given.is_some() => {
                     entry.is_secure = value.1 == "true";
-                    let is_clear = entry.is_secure || value.1 == "false";
-                    self.rule(!is_clear, Entry, value, SECURE);
+                    self.rule(!["true", "false"].contains(&value.1), Entry, value, SECURE);
                 }
                 "uri" => {
                     let is_origin = value.1 == "*" || value.1.contains("://");
@@ -451,15 +442,13 @@ impl Report {
         let named = || ranges.iter().filter(|r| r.1 - r.0 < ANY);
         let low = named().any(|r| r.0 < 1024) && self.ports.iter().any(is_high);
         self.rule(low, Ports, (at, list), LOW);
-        let closed = NEVER.iter().filter(|port| has(named(), **port));
-        let closed: Vec<String> = closed.map(u16::to_string).collect();
-        let ports = closed.join(", ");
-        self.rule(!closed.is_empty(), Ports, (at, &ports), CLOSED);
+        let is_named = |port: &&u16| named().any(|r| (r.0..=r.1).contains(port));
+        let closed = NEVER.iter().filter(is_named).map(u16::to_string);
+        let closed = closed.collect::<Vec<_>>().join(", ");
+        self.rule(!closed.is_empty(), Ports, (at, &closed), CLOSED);
         if self.ports.iter().all(is_high) {
-            ranges.retain(|range| range.1 >= 1024);
-            ranges
-                .iter_mut()
-                .for_each(|range| range.0 = range.0.max(1024));
+            ranges.retain(|r| r.1 >= 1024);
+            ranges.iter_mut().for_each(|r| r.0 = r.0.max(1024));
         }
         ranges
     }
@@ -467,10 +456,6 @@ impl Report {
 
 fn is_high(port: &u16) -> bool {
     !(1..1024).contains(port)
-}
-
-fn has<'a>(mut ranges: impl Iterator<Item = &'a Range>, port: u16) -> bool {
-    ranges.any(|r| (r.0..=r.1).contains(&port))
 }
 
 /// `PORT`, `FIRST-LAST` or `*`.

@@ -84,9 +84,8 @@ impl<'a> Document<'a> {
     /// Reads what begins here: a tag, text, or one of the others.
     fn next(&mut self) -> Result<(), Fault> {
         let at = self.at;
-        let outside = self.open.is_empty();
-        let rest = self.rest().strip_prefix('<');
-        let is_tag = rest.map_or(false, |rest| !rest.starts_with(['!', '/']));
+        let start = self.rest().get(..2).unwrap_or_default();
+        let is_tag = start.starts_with('<') && !["<!", "</"].contains(&start);
         if self.take("<!--") {
             let comment = self.until("-->")?;
             if let Some(place) = format!("{comment}-").find("--") {
@@ -100,7 +99,7 @@ impl<'a> Document<'a> {
             }
         } else if self.take("<!DOCTYPE") {
             self.doctype(at)?;
-        } else if outside && !(is_tag && self.nodes.is_empty()) {
+        } else if self.open.is_empty() && !(is_tag && self.nodes.is_empty()) {
             return Err((at, "outside the root element: remove this".into()));
         } else if self.take("<![CDATA[") {
             self.until("]]>")?;
@@ -252,28 +251,27 @@ impl<'a> Document<'a> {
 
     /// Text up to `end`, a `<` or the end of the text, with its references replaced.
     fn text(&mut self, end: &str) -> String {
-        let mut text = String::new();
-        loop {
-            let plain = self.run(&format!("<&{end}"));
-            let has_end = end == "<" && plain.contains("]]>");
-            self.mind(has_end, self.at, "]]> before this: write ]]&gt;");
-            text += &plain.replace(BLANKS, " ");
-            let at = self.at;
-            if !self.take("&") {
-                return text;
-            }
-            let c = referred(self.run("<&;\"' \t\r\n"));
-            let is_whole = self.take(";");
-            if let (Some(c), true) = (c, is_whole) {
+        let mut at = self.at;
+        let raw = self.run(&format!("<{end}"));
+        let has_end = end == "<" && raw.contains("]]>");
+        self.mind(has_end, at, "]]> in text: write ]]&gt;");
+        let mut parts = raw.split('&');
+        let mut text = parts.next().unwrap_or_default().to_owned();
+        at += text.len();
+        for part in parts {
+            let whole = part.split_once(';');
+            if let Some((c, rest)) = whole.and_then(|(name, rest)| Some((referred(name)?, rest))) {
                 text.push(c);
-                continue;
+                text += rest;
+            } else {
+                // A DOCTYPE may declare what is not known here.
+                let is_text = whole.is_none() || !self.has_doctype;
+                self.mind(is_text, at, "& as text: write &amp;");
+                text = text + "&" + part;
             }
-            // A DOCTYPE may declare what is not known here.
-            let is_text = !is_whole || !self.has_doctype;
-            self.mind(is_text, at, "& as text: write &amp;");
-            self.at = at;
-            text += self.skip(1);
+            at += 1 + part.len();
         }
+        text.replace(BLANKS, " ")
     }
 
     fn node(&mut self, at: usize, name: &'a str, attributes: Attributes<'a>) {
