@@ -111,9 +111,8 @@ pub struct Report {
 /// Whom an `allow-access-from`, or a Silverlight `policy`, lets in, and to which ports.
 #[derive(Default)]
 struct Access {
-    at: usize,
-    /// Where its last attribute begins.
-    end: usize,
+    /// From its start to that of its last attribute.
+    tag: std::ops::Range<usize>,
     sites: Vec<String>,
     ranges: Vec<Range>,
     is_secure: bool,
@@ -223,7 +222,7 @@ impl Report {
         };
         let named = |entry: &&Access| entry.sites.iter().any(is_host);
         for entry in self.entries.iter().filter(named) {
-            let (line, _) = self.position(entry.at);
+            let (line, _) = self.position(entry.tag.start);
             if !entry.ranges.iter().any(|r| (r.0..=r.1).contains(&port)) {
                 refused = format!("line {line} names {host}, but not port {port}");
                 continue;
@@ -237,10 +236,10 @@ impl Report {
             }
             let is_first = entry.ranges.iter().any(|range| range.0 == port);
             for (fault, lost) in &self.warnings {
-                let is_in = (entry.at..=entry.end).contains(&fault.0);
+                let is_in = entry.tag.contains(&fault.0);
                 let concerns = match lost {
                     Lost::Range => is_in && !is_first,
-                    Following => fault.0 <= entry.at,
+                    Following => fault.0 <= entry.tag.start,
                     Entry => is_in,
                     lost => [Lightspark, Policy].contains(lost),
                 };
@@ -272,8 +271,7 @@ impl Report {
         let empty = (0, "the file is empty: write a policy".into());
         let root = document.nodes.first().ok_or(empty)?;
         self.is_flash = root.name == "cross-domain-policy";
-        let encoding = document.encoding.to_ascii_lowercase();
-        let other = !["", "utf-8"].contains(&&*encoding);
+        let other = !["", "utf-8"].contains(&&*document.encoding);
         self.rule(other, Policy, (0, &document.encoding), ENCODING);
         // The names of the open elements, ? for one that does not count; nor does what is in it.
         let mut path: Vec<Text> = Vec::new();
@@ -281,15 +279,12 @@ impl Report {
             path.truncate(node.depth);
             let parent = path.last().copied().unwrap_or_default();
             let known = ELEMENTS.iter().find(|e| (e.0, e.1) == (node.name, parent));
-            let place = (node.at, "");
             match known {
                 Some(element) => self.element(node, element),
-                None if parent.is_empty() => {
-                    return Err((node.at, stray(node.name, "write <cross-domain-policy>")))
-                }
+                None if parent.is_empty() => return Err((node.at, stray(node.name, parent))),
                 None if parent == "?" || node.name.contains('=') => {}
-                None if node.name.is_empty() => self.rule(true, Nothing, place, TEXT),
-                None => self.rule(true, Nothing, place, &stray(node.name, "remove it")),
+                None if node.name.is_empty() => self.rule(true, Nothing, (node.at, ""), TEXT),
+                None => self.rule(true, Nothing, (node.at, ""), &stray(node.name, parent)),
             }
             path.push(known.map_or("?", |e| e.0));
         }
@@ -348,7 +343,7 @@ impl Report {
             let is_schema = name.starts_with("xmlns") || name.starts_with("xsi:");
             let counts = is_schema || known.iter().any(|(known, _)| known == name);
             self.rule(!counts, Nothing, (*at, name), ATTRIBUTE);
-            entry.end = entry.end.max(*at);
+            entry.tag.end = entry.tag.end.max(at + 1);
         }
         for (name, example) in *known {
             let given = node.attributes.get(name);
@@ -394,7 +389,7 @@ impl Report {
         let open = entry.sites == ["*"] && entry.ranges.iter().any(|r| r.1 - r.0 >= ANY);
         self.rule(open, Nothing, (node.at, ""), OPEN_TO_ALL);
         if ["allow-access-from", "policy"].contains(name) {
-            entry.at = node.at;
+            entry.tag.start = node.at;
             self.entries.push(entry);
         } else if let Some(policy) = self.entries.last_mut() {
             policy.sites.append(&mut entry.sites);
@@ -467,28 +462,27 @@ fn range(text: &str) -> Option<Range> {
 }
 
 fn in_words(ranges: &[Range]) -> String {
-    let mut words = Vec::new();
-    for range in ranges {
-        words.push(match range {
-            (1, 65535) => return "any port".into(),
-            (1024, 65535) => return "any port from 1024".into(),
-            (first, last) if first == last => first.to_string(),
-            (first, last) => format!("{first}-{last}"),
-        });
-    }
-    match words.as_slice() {
-        [word] if !word.contains('-') => format!("port {word}"),
-        _ => format!("ports {}", words.join(", ")),
+    let words = ranges.iter().map(|(first, last)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    });
+    let words = words.collect::<Vec<_>>().join(", ");
+    match ranges {
+        _ if ranges.contains(&(1, 65535)) => "any port".into(),
+        _ if ranges.contains(&(1024, 65535)) => "any port from 1024".into(),
+        [(first, last)] if first == last => format!("port {words}"),
+        _ => format!("ports {words}"),
     }
 }
 
-/// What is wrong with an element that does not count where it stands.
-fn stray(name: &str, instead: &str) -> String {
+/// What is wrong with an element that does not count in `parent`.
+fn stray(name: &str, parent: &str) -> String {
     let local = name.rsplit(':').next().unwrap_or(name);
     let found = shown(name);
     match ELEMENTS.iter().find(|e| e.0.eq_ignore_ascii_case(local)) {
         Some(e) if e.0 != name => format!("<{found}> is not read: write <{}>", e.0),
         Some(e) if !e.1.is_empty() => format!("<{found}> must be in <{}>: move it", e.1),
-        _ => format!("<{found}> has no meaning in a socket policy: {instead}"),
+        _ if parent.is_empty() => format!("<{found}> is no policy: write <cross-domain-policy>"),
+        _ => format!("<{found}> has no meaning in a socket policy: remove it"),
     }
 }

@@ -35,7 +35,7 @@ pub struct Document<'a> {
     pub nodes: Vec<Node<'a>>,
     /// What a strict reader minds.
     pub minded: Vec<Fault>,
-    /// What the declaration says, or nothing.
+    /// What the declaration says, in lower case, or nothing.
     pub encoding: String,
     text: &'a str,
     /// What comes before this is read.
@@ -93,10 +93,7 @@ impl<'a> Document<'a> {
             }
         } else if self.take("<?") {
             let instruction = self.until("?>")?;
-            let name = instruction.split(BLANKS).next().unwrap_or_default();
-            if name.eq_ignore_ascii_case("xml") {
-                self.declaration(at, instruction);
-            }
+            self.instruction(at, instruction);
         } else if self.take("<!DOCTYPE") {
             self.doctype(at)?;
         } else if self.open.is_empty() && !(is_tag && self.nodes.is_empty()) {
@@ -113,11 +110,14 @@ impl<'a> Document<'a> {
         Ok(())
     }
 
-    fn declaration(&mut self, at: usize, declaration: &str) {
-        let words: Vec<&str> = declaration.split_whitespace().collect();
+    /// What is between <? and ?>, of which only the declaration counts.
+    fn instruction(&mut self, at: usize, instruction: &str) {
+        let words: Vec<&str> = instruction.split_whitespace().collect();
+        let is_other = !words.first().unwrap_or(&"").eq_ignore_ascii_case("xml");
         let words = words.join(" ").replace(" =", "=").replace("= ", "=");
         let parts: Vec<&str> = words.split(['"', '\'']).collect();
         let encoding = match parts[..] {
+            _ if is_other => return,
             ["xml version=", _, ""] | ["xml version=", _, " standalone=", _, ""] => Some(""),
             ["xml version=", _, " encoding=", encoding, ""]
             | ["xml version=", _, " encoding=", encoding, " standalone=", _, ""] => Some(encoding),
@@ -125,7 +125,7 @@ impl<'a> Document<'a> {
         };
         let what = "this declaration: begin with <?xml version=\"1.0\"?>, or remove it";
         self.mind(at > 0 || encoding.is_none(), at, what);
-        self.encoding = encoding.unwrap_or_default().into();
+        self.encoding = encoding.unwrap_or_default().to_ascii_lowercase();
     }
 
     /// The DOCTYPE after its first word. What is declared in it does not count.
@@ -176,10 +176,9 @@ impl<'a> Document<'a> {
     /// blank, `>` or `/>`, and reads an end tag as it reads a start tag.
     fn tag(&mut self, at: usize) -> Result<(), Fault> {
         let word = self.run("> \t\r\n");
-        let name = match word.strip_suffix('/') {
-            Some(name) if self.rest().starts_with('>') => name,
-            _ => word,
-        };
+        let is_at_end = self.rest().starts_with('>');
+        let before = word.strip_suffix('/').filter(|_| is_at_end);
+        let name = before.unwrap_or(word);
         let is_bare = name.is_empty() || name == "/";
         refuse(is_bare, at, "no name right after <: write it, or &lt;")?;
         self.at = at + 1 + name.len();
@@ -192,13 +191,11 @@ impl<'a> Document<'a> {
                 // Where the end tag fits one further out, the start tag is at fault.
                 let is_outer = self.open.iter().any(|(_, open)| *open == name);
                 let (name, due) = (shown(name), shown(due));
-                return Err(match is_outer {
-                    true => (
-                        start,
-                        format!("<{due}> is open: write </{due}>, or /> for its >"),
-                    ),
-                    false => (at, format!("</{name}> where </{due}> is due: write that")),
-                });
+                let what = match is_outer {
+                    true => format!("<{due}> is open: write </{due}>, or /> for its >"),
+                    false => format!("</{name}> where </{due}> is due: write that"),
+                };
+                return Err((if is_outer { start } else { at }, what));
             }
             let has_more = is_empty || !attributes.is_empty();
             self.mind(has_more, at, "more than a name in an end tag: remove it");
