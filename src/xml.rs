@@ -128,27 +128,21 @@ impl<'a> Document<'a> {
         self.encoding = encoding.unwrap_or_default().to_ascii_lowercase();
     }
 
-    /// The DOCTYPE after its first word. What is declared in it does not count.
+    /// The DOCTYPE at `at`. What is declared in it does not count.
     fn doctype(&mut self, at: usize) -> Result<(), Fault> {
-        let start = self.at;
-        let is_whole = self.skip_doctype(QUOTES);
-        let doctype = self.text.get(at..self.at).unwrap_or_default();
-        let head = doctype.split('[').next().unwrap_or_default();
-        let words: Vec<&str> = head.trim_end_matches('>').split_whitespace().collect();
-        let words = words.join(" ");
-        let parts: Vec<&str> = words.split(['"', '\'']).collect();
-        let named = match parts[..] {
-            [named] => Some(named),
-            [named, _, ""] => named.strip_suffix(" SYSTEM "),
-            [named, _, " ", _, ""] => named.strip_suffix(" PUBLIC "),
-            _ => None,
+        self.at = at;
+        let outline = self.skip_doctype(QUOTES).unwrap_or_default();
+        let head = outline.split('[').next().unwrap_or_default();
+        let words: Vec<&str> = head.split_whitespace().collect();
+        let is_right = match words[..] {
+            ["!DOCTYPE", name] | ["!DOCTYPE", name, "SYSTEM", "\""] => is_name(name),
+            ["!DOCTYPE", name, "PUBLIC", "\"", "\""] => is_name(name),
+            _ => false,
         };
-        let name = named.and_then(|named| named.strip_prefix("<!DOCTYPE "));
-        let is_right = is_whole && name.map_or(false, is_name);
         if !is_right {
             // Adobe's parser counts each < and >, wherever it stands.
-            self.at = start;
-            let is_open = !self.skip_doctype(&[]);
+            self.at = at;
+            let is_open = self.skip_doctype(&[]).is_none();
             refuse(is_open, at, "no end of this DOCTYPE: write >")?;
         }
         let wrong = !is_right || self.has_doctype || !self.nodes.is_empty();
@@ -157,19 +151,25 @@ impl<'a> Document<'a> {
         Ok(())
     }
 
-    /// Skips to where as many > as < have come, and returns whether that is in the text.
-    fn skip_doctype(&mut self, quotes: &[(&str, &str)]) -> bool {
-        let mut depth = 1;
-        while depth > 0 && !self.rest().is_empty() {
-            self.run("<>\"'");
-            match quotes.iter().find(|(mark, _)| self.take(mark)) {
-                Some((_, end)) if self.until(end).is_err() => return false,
-                Some(_) => {}
-                None if self.take(">") => depth -= 1,
-                None => depth += i32::from(self.skip(1) == "<"),
+    /// Skips to where as many > as < have come. Returns what else there is, with a " for what is in
+    /// `quotes`.
+    fn skip_doctype(&mut self, quotes: &[(&str, &str)]) -> Option<String> {
+        let (mut outline, mut depth) = (String::new(), 0);
+        loop {
+            outline += self.run("<>\"'");
+            if let Some((_, end)) = quotes.iter().find(|(mark, _)| self.take(mark)) {
+                self.until(end).ok()?;
+                outline.push('"');
+                continue;
+            }
+            match self.skip(1) {
+                "<" => depth += 1,
+                ">" if depth > 1 => depth -= 1,
+                ">" => return Some(outline),
+                "" => return None,
+                _ => {}
             }
         }
-        depth == 0
     }
 
     /// A tag after its `<`, which is at `at`. Adobe's parser takes as a name what comes before a

@@ -491,7 +491,7 @@ fn what_strict_readers_mind() {
     for before in [
         "<?xml version = '1.1' encoding='UTF-8' standalone='yes' ?>",
         "<!DOCTYPE a PUBLIC 'b' \"c\" [<!ENTITY d \"]>\"> <!-- ' --> <?e \" ?>] >",
-        "<!DOCTYPE a SYSTEM '<&>'>",
+        "<!DOCTYPE a SYSTEM '<&>[\"'>",
         "<?p?><?q <a> ?><!----><!-- <a> & - -->",
         "\u{feff}<?xml version='1.0'?>\r\n",
     ] {
