@@ -43,6 +43,9 @@ pub enum Outcome {
 /// What counters and log call the outcomes, in their order: `outcome as usize` is always inside.
 pub const OUTCOMES: [&str; 5] = ["answered", "refused", "timed-out", "evicted", "failed"];
 
+/// A connection and its peer.
+pub type Client = (TcpStream, SocketAddr);
+
 /// A connection, and how far it has come.
 pub struct Conversation {
     /// From 1, in the order of acceptance.
@@ -62,13 +65,8 @@ pub struct Conversation {
 
 impl Conversation {
     /// One that is over `time` from now.
-    pub fn new(
-        number: u64,
-        stream: TcpStream,
-        peer: SocketAddr,
-        policy: Arc<Policy>,
-        time: Duration,
-    ) -> Conversation {
+    pub fn new(number: u64, client: Client, policy: Arc<Policy>, time: Duration) -> Conversation {
+        let (stream, peer) = client;
         Conversation {
             number,
             stream: Arc::new(stream),
@@ -98,9 +96,9 @@ impl Conversation {
     fn ask_and_answer(&mut self) -> io::Result<Outcome> {
         let after_request = loop {
             match request(received(&self.buffer, self.received)) {
-                Request::Complete(after) => break after,
-                Request::Incomplete => {}
-                Request::Wrong => return Ok(Outcome::Refused),
+                Ok(Some(after)) => break after,
+                Ok(None) => {}
+                Err(()) => return Ok(Outcome::Refused),
             }
             let room = self.buffer.get_mut(self.received..).unwrap_or_default();
             match sys::receive(&self.stream, room)? {
@@ -128,12 +126,11 @@ impl Conversation {
         if self.drained.is_none() {
             let _ = self.stream.shutdown(Shutdown::Write);
         }
-        let mut drained = self.drained.unwrap_or_default();
-        while drained < DRAIN_LIMIT {
-            self.drained = Some(drained);
+        let drained = self.drained.get_or_insert(0);
+        while *drained < DRAIN_LIMIT {
             match sys::receive(&self.stream, &mut [0; BUFFER_SIZE])? {
                 0 => break,
-                length => drained += length,
+                length => *drained += length,
             }
         }
         Ok(())
@@ -142,7 +139,7 @@ impl Conversation {
     /// Whether the client is waited for to take the answer, and no longer to send.
     pub fn is_answering(&self) -> bool {
         let request = request(received(&self.buffer, self.received));
-        matches!(request, Request::Complete(_)) && self.drained.is_none()
+        matches!(request, Ok(Some(_))) && self.drained.is_none()
     }
 
     /// Waits until the client has sent or taken something, or until the deadline. Returns early, and
@@ -178,28 +175,20 @@ fn received(buffer: &[u8], length: usize) -> &[u8] {
     buffer.get(..length).unwrap_or_default()
 }
 
-/// What the bytes that a client has sent so far are.
-enum Request<'a> {
-    /// The request, and what came after it.
-    Complete(&'a [u8]),
-    /// Its beginning.
-    Incomplete,
-    Wrong,
-}
-
-/// Blanks before the slash are let pass: Adobe's reference prints the request with one.
-fn request(bytes: &[u8]) -> Request<'_> {
+/// What a client has sent after the request; nothing where that is not complete, an error where it
+/// never will be. Blanks before the slash are let pass: Adobe's reference prints the request with one.
+fn request(bytes: &[u8]) -> Result<Option<&[u8]>, ()> {
     let (name, end) = REQUEST.split_at(REQUEST.len() - 2);
     if name.starts_with(bytes) {
-        return Request::Incomplete;
+        return Ok(None);
     }
     let mut rest = bytes.strip_prefix(name).unwrap_or(b"?");
     while let [b' ' | b'\t' | b'\r' | b'\n', after @ ..] = rest {
         rest = after;
     }
     match rest.strip_prefix(end) {
-        Some(after) => Request::Complete(after),
-        None if end.starts_with(rest) => Request::Incomplete,
-        None => Request::Wrong,
+        Some(after) => Ok(Some(after)),
+        None if end.starts_with(rest) => Ok(None),
+        None => Err(()),
     }
 }

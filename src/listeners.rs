@@ -4,17 +4,15 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::io::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Arc;
 use std::time::Duration;
 
+use crate::conversation::Client;
 use crate::options::EVERYWHERE;
 use crate::sys;
 
 /// How long a thread waits on a shared socket before it sees whether to stop: whatever would end
 /// the waiting, another program on the same socket may get it.
 const ACCEPT_TIMEOUT: Duration = Duration::from_millis(500);
-
-type Listeners = Vec<Arc<Listener>>;
 
 pub struct Listener {
     pub socket: TcpListener,
@@ -23,31 +21,24 @@ pub struct Listener {
     pub shared: bool,
 }
 
-/// What there is to serve.
-pub enum Sockets {
-    Listeners(Listeners),
-    /// One connection that somebody else has accepted, and its peer.
-    Connection(TcpStream, SocketAddr),
-}
-
 impl Listener {
-    fn new(socket: TcpListener, shared: bool) -> io::Result<Arc<Listener>> {
+    fn new(socket: TcpListener, shared: bool) -> io::Result<Listener> {
         let address = socket.local_addr()?;
         // Without cookies, clients that are held back fill the kernel's queue and lock others out.
         let cookies = fs::read("/proc/sys/net/ipv4/tcp_syncookies");
         if cookies.map_or(false, |value| value != b"0\n") {
             sys::defer_accept(&socket);
         }
-        Ok(Arc::new(Listener {
+        Ok(Listener {
             socket,
             address,
             shared,
-        }))
+        })
     }
 
     /// Waits for a connection. On a shared socket the error is of kind `WouldBlock` at times; it
     /// is waited on by poll, for others may let accept wait for as long as they like.
-    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    pub fn accept(&self) -> io::Result<Client> {
         let queue = (self.socket.as_raw_fd(), sys::POLLIN);
         if self.shared && sys::ready([queue], ACCEPT_TIMEOUT) == [false] {
             return Err(ErrorKind::WouldBlock.into());
@@ -59,10 +50,10 @@ impl Listener {
 /// Listens on each of `addresses`. Everywhere is one IPv6 socket that takes IPv4 too, one of each
 /// where the system keeps them apart, and IPv4 alone where there is no IPv6. An error names the
 /// address and the reason.
-pub fn bind(addresses: &[SocketAddr], backlog: u16) -> Result<Listeners, String> {
+pub fn bind(addresses: &[SocketAddr], backlog: u16) -> Result<Vec<Listener>, String> {
     let apart = fs::read("/proc/sys/net/ipv6/bindv6only").map_or(false, |value| value == b"1\n");
     let all_ip4 = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
-    let mut listeners = Listeners::new();
+    let mut listeners = Vec::new();
     let mut bind = |address| bind_one(address, backlog, &mut listeners);
     for &address in addresses {
         let (port, everywhere) = (address.port(), address.ip() == EVERYWHERE);
@@ -81,12 +72,12 @@ pub fn bind(addresses: &[SocketAddr], backlog: u16) -> Result<Listeners, String>
 }
 
 /// Returns the port, which the system may have chosen.
-fn bind_one(address: SocketAddr, backlog: u16, listeners: &mut Listeners) -> Result<u16, String> {
+fn bind_one(address: SocketAddr, backlog: u16, all: &mut Vec<Listener>) -> Result<u16, String> {
     let bound = TcpListener::bind(address).and_then(|socket| {
         sys::set_backlog(&socket, backlog)?;
         Listener::new(socket, false)
     });
-    let own = listeners.iter().any(|other| {
+    let own = all.iter().any(|other| {
         let ips = [other.address.ip(), address.ip()];
         let overlap = ips[0] == ips[1] || ips.iter().any(IpAddr::is_unspecified);
         overlap && other.address.port() == address.port()
@@ -102,28 +93,28 @@ fn bind_one(address: SocketAddr, backlog: u16, listeners: &mut Listeners) -> Res
         format!("cannot listen on {address}: {e}{hint}")
     })?;
     let port = listener.address.port();
-    listeners.push(listener);
+    all.push(listener);
     Ok(port)
 }
 
-/// The socket on standard input, a listener or a connection, as inetd, systemd, s6 and tcpsvd hand
-/// it over, and its own address.
-pub fn from_stdin() -> Result<(Sockets, SocketAddr), String> {
+/// The socket on standard input, a listener or else a connection, as inetd, systemd, s6 and tcpsvd
+/// hand it over, and its own address.
+pub fn from_stdin() -> Result<(Vec<Listener>, Option<Client>, SocketAddr), String> {
     let hint = "--stdin is for inetd, systemd and others that hand one over";
     adopt_stdin().map_err(|e| format!("standard input is not a TCP socket in use: {e}; {hint}"))
 }
 
-fn adopt_stdin() -> io::Result<(Sockets, SocketAddr)> {
+fn adopt_stdin() -> io::Result<(Vec<Listener>, Option<Client>, SocketAddr)> {
     let socket = TcpStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let address = socket.local_addr()?;
     // An error for UDP, which has no such option.
     socket.nodelay()?;
     if !sys::is_listening(&socket) {
         let peer = socket.peer_addr()?;
-        return Ok((Sockets::Connection(socket, peer), address));
+        return Ok((Vec::new(), Some((socket, peer)), address));
     }
     // For accept too, see SO_RCVTIMEO in socket(7): another program may be faster.
     socket.set_read_timeout(Some(ACCEPT_TIMEOUT))?;
     let listener = Listener::new(TcpListener::from(OwnedFd::from(socket)), true)?;
-    Ok((Sockets::Listeners(vec![listener]), address))
+    Ok((vec![listener], None, address))
 }

@@ -22,7 +22,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use listeners::Sockets;
 use options::{Options, Task};
 use policy::Policy;
 use serve::Server;
@@ -88,13 +87,10 @@ fn run(options: Options, signals: SignalSet) -> Result<i32, String> {
 fn check(options: &Options) -> Result<i32, String> {
     let report = check::check(&policy::read_file(&options.policy)?, &options.ports());
     if let Some((site, port)) = &options.question {
-        let answer = report.may_connect(site, *port);
-        let status = i32::from(answer.is_err());
-        let line = answer.map_or_else(
-            |why| format!("refused: {why}"),
-            |how| format!("allowed: {how}"),
-        );
-        return Ok(print(&[line]).max(status));
+        return Ok(match report.may_connect(site, *port) {
+            Ok(how) => print(&[format!("allowed: {how}")]),
+            Err(why) => print(&[format!("refused: {why}")]).max(1),
+        });
     }
     let mut lines = report.findings();
     lines.extend(report.grants().iter().map(|grant| format!(" {grant}")));
@@ -112,19 +108,17 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
     if options.syslog {
         log::open(true).map_err(|e| format!("--syslog: no system log at /dev/log: {e}"))?;
     }
-    let adopted = if options.task == Task::ServeStdin {
-        let (sockets, address) = listeners::from_stdin()?;
+    let (mut listeners, mut client) = (Vec::new(), None);
+    if options.task == Task::ServeStdin {
+        let address;
+        (listeners, client, address) = listeners::from_stdin()?;
         // The policy is to be one for that port.
         options.listen = vec![address];
-        Some(sockets)
-    } else {
-        None
-    };
+    }
     let (policy, mut warnings) = Policy::read(&options)?;
-    let sockets = match adopted {
-        Some(sockets) => sockets,
-        None => Sockets::Listeners(listeners::bind(&options.listen, options.backlog)?),
-    };
+    if options.task == Task::Serve {
+        listeners = listeners::bind(&options.listen, options.backlog)?;
+    }
     if limit < least as u64 {
         let most = options.max_connections;
         let right = format!("which takes {least}: raise the hard limit, or lower that");
@@ -138,15 +132,12 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
             log::line(&format!("{e}; --user cannot read it again on SIGHUP"));
         }
     }
-    let listeners = match sockets {
-        Sockets::Listeners(listeners) => listeners,
-        Sockets::Connection(stream, peer) => {
-            sys::unblock(&signals);
-            Server::start(policy, Vec::new(), options)?.serve_one(stream, peer);
-            return Ok(0);
-        }
-    };
     let server = Server::start(policy, listeners, options)?;
+    if let Some(client) = client {
+        sys::unblock(&signals);
+        server.serve_one(client);
+        return Ok(0);
+    }
     log::start_writer();
     for listener in &server.listeners {
         log::line(&format!("listening on {}", listener.address));

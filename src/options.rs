@@ -132,17 +132,16 @@ impl Options {
         }
         if let Some(operand) = operands.next() {
             let plain = operand.to_string_lossy();
-            return Err(match address("", operand, EVERYWHERE) {
-                _ if task == Task::Check => {
-                    format!("{operand:?} is one too many: --check takes one FILE")
+            let wrong = match address("", operand, EVERYWHERE) {
+                _ if task == Task::Check => "is one too many: --check takes one FILE".into(),
+                _ if plain.is_empty() => "is not an option: leave it out".into(),
+                _ if is_stdin(operand.as_ref()) => {
+                    "is not an option: only --check reads standard input".into()
                 }
-                _ if plain.is_empty() => "\"\" is not an option: leave it out".into(),
-                _ if is_stdin(Path::new(operand)) => {
-                    format!("{operand:?} is not an option: only --check reads standard input")
-                }
-                Ok(_) => format!("{operand:?} is not an option: write --listen {plain}"),
-                Err(_) => format!("{operand:?} is not an option: write --policy {plain}"),
-            });
+                Ok(_) => format!("is not an option: write --listen {plain}"),
+                Err(_) => format!("is not an option: write --policy {plain}"),
+            };
+            return Err(format!("{operand:?} {wrong}"));
         }
         if task != Task::Check && is_stdin(&options.policy) {
             return Err("--policy: only --check reads standard input".into());
@@ -262,7 +261,7 @@ fn origin(name: &str, value: &OsStr) -> Result<Site, String> {
     let secure = text.strip_prefix("https://");
     let rest = secure.or_else(|| text.strip_prefix("http://"));
     let rest = rest.unwrap_or(&text).split(['/', '?', '#']).next();
-    let place = rest.unwrap_or_default().rsplit('@').next();
+    let place = rest.and_then(|rest| rest.rsplit('@').next());
     let place = place.unwrap_or_default();
     let host = match place.rsplit_once(':') {
         Some((host, port)) if number(port).is_some() => host,
@@ -270,17 +269,14 @@ fn origin(name: &str, value: &OsStr) -> Result<Site, String> {
     };
     // An IPv6 address has brackets in a URL, but not alone.
     let bracketed = format!("{host}:0").parse().map(|a: SocketAddr| a.ip());
-    let host = match place.parse().or(bracketed) {
-        Ok(ip) => IpAddr::to_string(&ip),
-        Err(_) if is_name(host) => host.into(),
-        Err(_) => {
-            let right = "must be a site such as https://www.example.com, or a host, in ASCII";
-            return Err(format!("{name} {value:?}: {right}"));
-        }
-    };
+    let ip = place.parse().or(bracketed).ok();
+    if ip.is_none() && !is_name(host) {
+        let right = "must be a site such as https://www.example.com, or a host, in ASCII";
+        return Err(format!("{name} {value:?}: {right}"));
+    }
     Ok(Site {
         over_https: secure.is_some(),
-        host,
+        host: ip.map_or_else(|| host.into(), |ip: IpAddr| ip.to_string()),
     })
 }
 

@@ -7,14 +7,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::io::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::conversation::{Conversation, Outcome, OUTCOMES};
+use crate::conversation::{Client, Conversation, Outcome, OUTCOMES};
 use crate::listeners::Listener;
 use crate::log;
 use crate::options::Options;
@@ -41,7 +41,7 @@ const EPISODE: Duration = Duration::from_secs(10);
 
 pub struct Server {
     pub options: Options,
-    pub listeners: Vec<Arc<Listener>>,
+    pub listeners: Vec<Listener>,
     started: Instant,
     stopping: AtomicBool,
     failed: AtomicBool,
@@ -75,15 +75,16 @@ impl Server {
     /// for a thread.
     pub fn start(
         policy: Policy,
-        listeners: Vec<Arc<Listener>>,
+        listeners: Vec<Listener>,
         options: Options,
-    ) -> Result<Arc<Server>, String> {
+    ) -> Result<&'static Server, String> {
         let state = State {
             policy: Arc::new(policy),
             accepting: listeners.len(),
             ..State::default()
         };
-        let server = Arc::new(Server {
+        // As long as the program.
+        let server: &Server = Box::leak(Box::new(Server {
             options,
             listeners,
             started: Instant::now(),
@@ -91,20 +92,19 @@ impl Server {
             failed: AtomicBool::new(false),
             state: Mutex::new(state),
             changed: Condvar::new(),
-        });
+        }));
         for listener in &server.listeners {
-            let (server, listener) = (server.clone(), listener.clone());
-            sys::start_thread(move || server.accept(&listener))
+            sys::start_thread(move || server.accept(listener))
                 .map_err(|e| format!("cannot start a thread: {e}"))?;
         }
         Ok(server)
     }
 
     /// The thread of a listener: accepts, until the server stops.
-    fn accept(self: &Arc<Server>, listener: &Listener) {
+    fn accept(&'static self, listener: &Listener) {
         while !self.stopping() {
             match listener.accept() {
-                Ok((stream, peer)) => self.serve(stream, peer, listener),
+                Ok(client) => self.serve(client, listener),
                 Err(_) if self.stopping() => {}
                 Err(e) => self.pause(listener, &e),
             }
@@ -113,8 +113,8 @@ impl Server {
     }
 
     /// Answers a client at once, or leaves it to another thread.
-    fn serve(self: &Arc<Server>, stream: TcpStream, peer: SocketAddr, listener: &Listener) {
-        let mut conversation = self.enter(stream, peer);
+    fn serve(&'static self, client: Client, listener: &Listener) {
+        let mut conversation = self.enter(client);
         match conversation.proceed() {
             Some(outcome) => self.leave(&conversation, outcome),
             None => self.hand_over(conversation, listener),
@@ -122,12 +122,12 @@ impl Server {
     }
 
     /// Counts a connection in.
-    fn enter(&self, stream: TcpStream, peer: SocketAddr) -> Conversation {
+    fn enter(&self, client: Client) -> Conversation {
         let mut state = self.state();
         state.accepted += 1;
         let (number, policy) = (state.accepted, state.policy.clone());
         drop(state);
-        Conversation::new(number, stream, peer, policy, self.options.timeout)
+        Conversation::new(number, client, policy, self.options.timeout)
     }
 
     /// Counts how a connection ended, before the client can see the end.
@@ -150,7 +150,7 @@ impl Server {
 
     /// Hands a client that has to be waited for over to a thread. Where as many as there may be wait
     /// already, or no thread can be started, the one that has waited longest gives way.
-    fn hand_over(self: &Arc<Server>, conversation: Conversation, listener: &Listener) {
+    fn hand_over(&'static self, conversation: Conversation, listener: &Listener) {
         let mut state = self.state();
         while state.handed_over.len() >= MAX_HANDED_OVER {
             // Those that gave way or were just started are about to take it.
@@ -169,8 +169,7 @@ impl Server {
         }
         state.threads += 1;
         drop(state);
-        let server = self.clone();
-        if let Err(e) = sys::start_thread(move || server.wait_for_clients()) {
+        if let Err(e) = sys::start_thread(move || self.wait_for_clients()) {
             state = self.state();
             state.threads -= 1;
             self.report(&mut state, "start a thread", &e);
@@ -240,10 +239,8 @@ impl Server {
     fn pause(&self, listener: &Listener, error: &io::Error) {
         if !sys::is_listening(&listener.socket) {
             if !self.failed.swap(true, SeqCst) {
-                log::line(&format!(
-                    "{} does not listen any more: {error}",
-                    listener.address
-                ));
+                let address = listener.address;
+                log::line(&format!("{address} does not listen any more: {error}"));
                 sys::ask_to_stop();
             }
             return thread::sleep(PAUSE);
@@ -300,17 +297,13 @@ impl Server {
             line += &format!("{name}={count} ");
         }
         let uptime = self.started.elapsed().as_secs();
-        line + &format!(
-            "open={} reloads={} uptime={}",
-            state.open(),
-            state.reloads,
-            uptime
-        )
+        let (open, reloads) = (state.open(), state.reloads);
+        line + &format!("open={open} reloads={reloads} uptime={uptime}")
     }
 
     /// Serves one connection that somebody else has accepted.
-    pub fn serve_one(&self, stream: TcpStream, peer: SocketAddr) {
-        let conversation = self.enter(stream, peer);
+    pub fn serve_one(&self, client: Client) {
+        let conversation = self.enter(client);
         self.state().register(&conversation);
         let stream = conversation.stream.clone();
         self.finish(conversation, None);
@@ -320,14 +313,14 @@ impl Server {
 
     /// Accepts those that are queued already and no more, and returns when what is under way has come
     /// to its end or its deadline: false if the server stops for want of a listener.
-    pub fn stop(self: &Arc<Server>) -> bool {
+    pub fn stop(&'static self) -> bool {
         self.stopping.store(true, SeqCst);
         for listener in self.listeners.iter().filter(|listener| !listener.shared) {
             let _ = listener.socket.set_nonblocking(true);
             let queued = || listener.socket.accept().ok();
             // More than the backlog have come since.
-            for (stream, peer) in std::iter::from_fn(queued).take(self.options.backlog.into()) {
-                self.serve(stream, peer, listener);
+            for client in std::iter::from_fn(queued).take(self.options.backlog.into()) {
+                self.serve(client, listener);
             }
             sys::stop_listening(&listener.socket);
         }

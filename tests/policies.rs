@@ -5,8 +5,7 @@ mod common;
 
 use common::*;
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Lightspark grants, swf2es grants, Adobe's published parser reads, expat calls it well-formed;
 /// what the finding points at, or -; and the file, asked for on port 843. `o` is another root, `?`
@@ -106,27 +105,9 @@ fn policy(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// What `--check` prints of a file on standard input, and its exit status.
-fn run(file: &[u8], port: &str, options: &[&str]) -> (String, i32) {
-    let mut child = Command::new(BIN)
-        .args(["--check", "-", "--public-port", port])
-        .args(options)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // Of a file that is too large not all is read.
-    let _ = child.stdin.take().unwrap().write_all(file);
-    let output = child.wait_with_output().unwrap();
-    assert!(output.stderr.is_empty(), "{:?}", output);
-    let text = String::from_utf8(output.stdout).unwrap();
-    (text, output.status.code().unwrap())
-}
-
 /// The lines that `--check` prints of a file, without its name.
-fn check(file: &[u8], port: &str) -> (Vec<String>, i32) {
-    let (text, status) = run(file, port, &[]);
+fn findings(file: &[u8], port: &str) -> (Vec<String>, i32) {
+    let (text, status) = check(file, &["--public-port", port]);
     let line = |line: &str| line.strip_prefix("-:").unwrap().trim_start().to_owned();
     (text.lines().map(line).collect(), status)
 }
@@ -151,7 +132,7 @@ fn each_measured_file_is_judged_as_readers_do() {
         let (readers, rest) = row.split_once('|').unwrap();
         let (mark, text) = rest.split_once('|').unwrap();
         let file = policy(text);
-        let (lines, status) = check(&file, "843");
+        let (lines, status) = findings(&file, "843");
         let is_error = !readers[2..].starts_with('y');
         assert_eq!(status, i32::from(is_error), "{}\n{:#?}", row, lines);
         let kind = if is_error { "error: " } else { "warning: " };
@@ -233,8 +214,9 @@ fn may_a_site_connect() {
 "#;
     let answer = |policy: &str, case: &str| {
         let words: Vec<&str> = case.split(' ').collect();
-        let options = ["--site", words[0], "--to-port", words[1]];
-        let (text, status) = run(policy.as_bytes(), words[2], &options);
+        let mut options = vec!["--site", words[0], "--to-port", words[1]];
+        options.extend(["--public-port", words[2]]);
+        let (text, status) = check(policy.as_bytes(), &options);
         let refused = i32::from(!text.starts_with("allowed: "));
         assert_eq!((status, text.lines().count()), (refused, 1), "{}", text);
         text.trim_end().to_owned()
@@ -426,7 +408,7 @@ fn mutated_files() {
         let name = format!("{:04}", n);
         let file = fs::read(scratch.path(&name)).unwrap();
         let silverlight = file.windows(14).any(|part| part == b"<access-policy");
-        let (lines, status) = check(&file, if silverlight { "943" } else { "843" });
+        let (lines, status) = findings(&file, if silverlight { "943" } else { "843" });
         let is_root = |root: &str| well_formed.contains(&format!("{} {}\n", name, root));
         let sound = is_root("cross-domain-policy") || is_root("access-policy");
         let text = String::from_utf8_lossy(&file);
@@ -502,7 +484,7 @@ fn files_full_of_one_thing() {
         ] {
             let room = 20_480 - start.len() - end.len();
             let file = [start, &unit.repeat(room / unit.len()), end].concat();
-            let (lines, status) = check(file.as_bytes(), "843");
+            let (lines, status) = findings(file.as_bytes(), "843");
             assert!(
                 status <= 1 && lines.len() < 1500,
                 "{}{}: {}",

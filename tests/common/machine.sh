@@ -83,6 +83,22 @@ probe() {
 	[ $status -le 1 ]
 }
 
+# reloads SERVICE: the same process serves a new policy file, and a bad one is refused and changes nothing.
+# The script has `server`, which prints the process.
+reloads() {
+	process=$(server)
+	sed 's/to-ports="\*"/to-ports="5222"/' "$POLICY" >/tmp/good
+	cp /tmp/good "$POLICY"
+	"$1" reload
+	eventually served
+	echo '<policy>' >"$POLICY"
+	refused "$1" reload
+	refused "$1" restart
+	ask | cmp - /tmp/good
+	[ "$process" = "$(server)" ]
+	cp /tmp/good "$POLICY"
+}
+
 refused() {
 	if "$@"; then
 		echo "should have failed: $*" >&2

@@ -94,6 +94,24 @@ pub fn wait_for(child: &mut Child) -> ExitStatus {
     }
 }
 
+/// What `--check` prints of a file on standard input, and its exit status.
+pub fn check(file: &[u8], options: &[&str]) -> (String, i32) {
+    let mut child = Command::new(BIN)
+        .args(["--check", "-"])
+        .args(options)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Of a file that is too large not all is read.
+    let _ = child.stdin.take().unwrap().write_all(file);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.stderr.is_empty(), "{:?}", output);
+    let text = String::from_utf8(output.stdout).unwrap();
+    (text, output.status.code().unwrap())
+}
+
 /// A folder that is gone when the test is over.
 pub struct Scratch(PathBuf);
 

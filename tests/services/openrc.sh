@@ -28,20 +28,7 @@ $service status
 grep '^Uid:.65534.65534' "/proc/$(server)/status"
 grep 'listening on' $log
 pid=$(server)
-
-sed 's/to-ports="\*"/to-ports="5222"/' "$POLICY" >/tmp/good
-cp /tmp/good "$POLICY"
-$service reload
-eventually served
-[ "$pid" = "$(server)" ]
-
-# A bad policy file is refused, and the server stays in service.
-echo '<policy>' >"$POLICY"
-refused $service reload
-refused $service restart
-ask | cmp - /tmp/good
-[ "$pid" = "$(server)" ]
-cp /tmp/good "$POLICY"
+reloads $service
 
 $service restart
 eventually served

@@ -37,18 +37,7 @@ pid=$(server)
 $service start
 [ "$pid" = "$(server)" ]
 
-sed 's/to-ports="\*"/to-ports="5222"/' "$POLICY" >/tmp/good
-cp /tmp/good "$POLICY"
-$service reload
-eventually served
-
-# A bad policy file is refused, and the server stays in service.
-echo '<policy>' >"$POLICY"
-refused $service reload
-refused $service restart
-ask | cmp - /tmp/good
-[ "$pid" = "$(server)" ]
-cp /tmp/good "$POLICY"
+reloads $service
 
 # Restart after the program was replaced.
 cp "$SERVER" "$SERVER.new"
