@@ -74,7 +74,6 @@ const LIST: &str =
 const RANGE: &str = "Lightspark reads only the first port of {}: write the ports, or *";
 const MISPLACED: &str = "Silverlight asks port 943, Flash Player any other: serve this on port {}";
 const URI: &str = "\"{}\" is not an origin: write such as http://game.example.com or *";
-const PROTOCOL: &str = "\"{}\" cannot be granted: write tcp";
 const PORT: &str = "Silverlight refuses the file for \"{}\": write 4502 to 4534, one or a range";
 const EMPTY: &str = "this grants nothing: write {} in it";
 
@@ -348,10 +347,11 @@ impl Report {
         for (name, example) in *known {
             let given = node.attributes.get(name);
             let value = given.map_or((node.at, ""), |(at, value)| (*at, value.as_str()));
+            let other = *name == "protocol" && value.1 != "tcp";
             match *name {
-                _ if given.is_none() && !example.is_empty() => {
+                _ if other || given.is_none() && !example.is_empty() => {
                     let example = format!("{name}=\"{example}\"");
-                    self.rule(true, Entry, (node.at, &example), MISSING);
+                    self.rule(true, Entry, (value.0, &example), MISSING);
                     entry.ranges.clear();
                 }
                 "permitted-cross-domain-policies" => self.site_control(value),
@@ -378,10 +378,6 @@ impl Report {
                     let usable = |r: &Range| 4502 <= r.0 && r.0 <= r.1 && r.1 <= 4534;
                     entry.ranges.extend(range(value.1).filter(usable));
                     self.rule(entry.ranges.is_empty(), Everything, value, PORT);
-                }
-                "protocol" if value.1 != "tcp" => {
-                    self.rule(true, Entry, value, PROTOCOL);
-                    entry.ranges.clear();
                 }
                 _ => {}
             }

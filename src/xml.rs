@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 
 use crate::log;
 
-const BLANKS: &[char] = &[' ', '\t', '\r', '\n'];
-
 /// What < and > do not count in, in a DOCTYPE.
 const QUOTES: &[(&str, &str)] = &[("<!--", "-->"), ("<?", "?>"), ("\"", "\""), ("'", "'")];
 
@@ -268,7 +266,7 @@ impl<'a> Document<'a> {
             }
             at += 1 + part.len();
         }
-        text.replace(BLANKS, " ")
+        text.replace(['\t', '\r', '\n'], " ")
     }
 
     fn node(&mut self, at: usize, name: &'a str, attributes: Attributes<'a>) {
@@ -302,7 +300,7 @@ impl<'a> Document<'a> {
     }
 
     fn blanks(&mut self) -> bool {
-        let more = self.rest().trim_start_matches(BLANKS);
+        let more = self.rest().trim_start_matches([' ', '\t', '\r', '\n']);
         !self.skip(self.rest().len() - more.len()).is_empty()
     }
 

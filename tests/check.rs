@@ -284,7 +284,7 @@ fn silverlight() {
     2:63: warning: Silverlight refuses the file for "4530-4535"...
     grants nothing
 =<domain uri='*'/> <socket-resource port='4502' protocol='udp'/>
-    2:30: warning: "udp" cannot be granted: write tcp
+    2:30: warning: without protocol="tcp" this counts for nothing: write that in
     grants nothing
 =<domain uri='*'/> <socket-resource protocol='tcp'/>
     2:1: warning: without port="4502-4534" this counts for nothing...
