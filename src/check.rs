@@ -28,10 +28,11 @@ const ELEMENTS: &[Element] = &[
     ("access-policy", "", &[]),
     ("cross-domain-access", "access-policy", &[]),
     ("policy", "cross-domain-access", &[]),
-    ("allow-from", "policy", &[("http-request-headers", "")]),
+    ("allow-from", "policy", &[("http-request-headers", ""), ("http-methods", "")]),
     ("domain", "allow-from", &[("uri", "http://game.example.com")]),
     ("grant-to", "policy", &[]),
-    ("socket-resource", "grant-to", &[("port", "4502-4534"), ("protocol", "tcp")]),
+    ("socket-resource", "grant-to", &[("protocol", "tcp"), ("port", "4502-4534")]),
+    ("resource", "grant-to", &[("path", ""), ("include-subpaths", "")]),
 ];
 
 /// Ports that Flash Player has refused since version 24, whatever the policy says (Adobe's staff
@@ -68,7 +69,7 @@ const OPEN_TO_ALL: &str = "any site may use any port of this host: name the site
 const LOW: &str = "{} has ports below 1024, which only a policy from such a port can grant: \
     serve it on port 843, or say --public-port 843";
 const CLOSED: &str = "Flash Player refuses port {} since version 24: use another";
-const STAR: &str = "Lightspark refuses blanks beside *: remove them";
+const BLANKS: &str = "Lightspark drops the entry for blanks in \"{}\": remove them";
 const LIST: &str =
     "\"{}\" is not a port or a range, and some players (swf2es) drop the entry: write ";
 const RANGE: &str = "Lightspark reads only the first port of {}: write the ports, or *";
@@ -77,13 +78,14 @@ const URI: &str = "\"{}\" is not an origin: write such as http://game.example.co
 const PORT: &str = "Silverlight refuses the file for \"{}\": write 4502 to 4534, one or a range";
 const EMPTY: &str = "this grants nothing: write {} in it";
 
-/// What is lost for what a warning says: with Lightspark alone a range but for its first port, what
-/// follows, or everything; with some players the policy, the ports or the entry that it is about;
-/// with all of them everything.
+/// What is lost for what a warning says: with Lightspark alone a range but for its first port, the
+/// entry that it is about, what follows, or everything; with other players the policy, the ports or
+/// the entry; with all of them everything.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 pub enum Lost {
     Nothing,
     Range,
+    Line,
     Following,
     Lightspark,
     Policy,
@@ -91,7 +93,7 @@ pub enum Lost {
     Entry,
     Everything,
 }
-use Lost::{Entry, Everything, Following, Lightspark, Nothing, Policy, Ports};
+use Lost::{Entry, Everything, Following, Lightspark, Line, Nothing, Policy, Ports};
 
 /// What the check found; a fault's text is one line that says what to write instead.
 #[derive(Default)]
@@ -212,7 +214,7 @@ impl Report {
         } else if port < 1024 && self.ports.iter().all(is_high) {
             return Err("only a policy from a port below 1024 can grant such a port".into());
         }
-        let mut refused = format!("no entry names {host}");
+        let (mut refused, mut allowed) = (format!("no entry names {host}"), None);
         // An address has no name, and no suffix.
         let is_host = |site: &String| {
             let domain = site.to_ascii_lowercase();
@@ -229,9 +231,9 @@ impl Report {
                 refused = format!("line {line} is for sites loaded over https only");
                 continue;
             }
-            let mut allowed = format!("by line {line}");
+            let (mut but, mut lightspark, mut others) = (String::new(), true, true);
             if port < 1024 && self.ports.iter().any(is_high) {
-                allowed += "; but only where players ask a port below 1024";
+                but += "; but only where players ask a port below 1024";
             }
             let is_first = entry.ranges.iter().any(|range| range.0 == port);
             for (fault, lost) in &self.warnings {
@@ -239,16 +241,25 @@ impl Report {
                 let concerns = match lost {
                     Lost::Range => is_in && !is_first,
                     Following => fault.0 <= entry.tag.start,
-                    Entry => is_in,
+                    Line | Entry => is_in,
                     lost => [Lightspark, Policy].contains(lost),
                 };
                 if concerns {
-                    allowed += &format!("; but {}", self.placed("", fault));
+                    but += &format!("; but {}", self.placed("", fault));
+                    lightspark &= *lost >= Policy;
+                    others &= *lost != Entry;
                 }
             }
-            return Ok(allowed);
+            if !lightspark && !others {
+                refused = format!("line {line} names {host}{but}");
+            } else if allowed.is_none() || lightspark && others {
+                allowed = Some(format!("by line {line}{but}"));
+            }
+            if lightspark && others {
+                break;
+            }
         }
-        Err(refused)
+        allowed.ok_or(refused)
     }
 
     /// Warns if `wrong`: `text`, in which {} stands for `value`.
@@ -281,7 +292,8 @@ impl Report {
             match known {
                 Some(element) => self.element(node, element),
                 None if parent.is_empty() => return Err((node.at, stray(node.name, parent))),
-                None if parent == "?" || node.name.contains('=') => {}
+                None if parent == "?" && !ELEMENTS.iter().any(|e| e.0 == node.name) => {}
+                None if node.name.contains('=') => {}
                 None if node.name.is_empty() => self.rule(true, Nothing, (node.at, ""), TEXT),
                 None => self.rule(true, Nothing, (node.at, ""), &stray(node.name, parent)),
             }
@@ -318,11 +330,10 @@ impl Report {
     /// policy at all.
     fn lightspark(&mut self, nodes: &[Node]) {
         let mut lost = (Lightspark, "the whole policy");
-        for node in nodes.iter().filter(|node| !node.name.is_empty()) {
+        for node in nodes.iter().filter(|node| node.depth == 1) {
             let given = &node.attributes;
             let lacks = |name| given.get(name).map_or(true, |(_, value)| value.is_empty());
             let stops = match node.name {
-                _ if node.depth > 1 => true,
                 "site-control" => lost.0 == Following || given.len() != 1,
                 "allow-access-from" => given.len() > 3 || lacks("domain") || lacks("to-ports"),
                 name => name == "allow-http-request-headers-from",
@@ -356,18 +367,27 @@ impl Report {
                 }
                 "permitted-cross-domain-policies" => self.site_control(value),
                 "domain" => {
-                    let name = value.1.strip_prefix("*.").unwrap_or(value.1);
-                    let is_address = value.1.parse::<IpAddr>().is_ok();
-                    let is_right = value.1 == "*" || is_name(name) || is_address;
+                    let domain = value.1.trim();
+                    let name = domain.strip_prefix("*.").unwrap_or(domain);
+                    let is_address = domain.parse::<IpAddr>().is_ok();
+                    let is_right = domain == "*" || is_name(name) || is_address;
                     self.rule(!is_right, Entry, value, DOMAIN);
-                    let is_wide = is_right && name != value.1 && !name.contains('.');
+                    self.rule(is_right && domain != value.1, Line, value, BLANKS);
+                    let is_wide = is_right && name != domain && !name.contains('.');
                     self.rule(is_wide, Entry, value, WIDE);
-                    entry.sites.extend(is_right.then(|| value.1.into()));
+                    entry.sites.extend(is_right.then(|| domain.into()));
                 }
                 "to-ports" => entry.ranges = self.port_list(value),
                 "secure" if given.is_some() => {
                     entry.is_secure = value.1 == "true";
-                    self.rule(!["true", "false"].contains(&value.1), Entry, value, SECURE);
+                    let is_clear = ["true", "false"].contains(&value.1);
+                    let others = value.1.trim().eq_ignore_ascii_case("true");
+                    self.rule(
+                        !is_clear,
+                        if others { Entry } else { Nothing },
+                        value,
+                        SECURE,
+                    );
                 }
                 "uri" => {
                     let is_origin = value.1 == "*" || value.1.contains("://");
@@ -410,8 +430,9 @@ impl Report {
     fn port_list(&mut self, (at, list): (usize, &str)) -> Vec<Range> {
         let mut ranges = Vec::new();
         let alone = list.trim() == "*";
-        self.rule(alone && list != "*", Entry, (at, ""), STAR);
-        for item in list.split(',').map(str::trim) {
+        self.rule(alone && list != "*", Line, (at, list), BLANKS);
+        for given in list.split(',') {
+            let item = given.trim();
             let ports = item.split([' ', ';']).filter(|port| !port.is_empty());
             let ports: Vec<&str> = ports.collect();
             let every = ["all", "any", "0-65535"].contains(&&*item.to_ascii_lowercase());
@@ -428,7 +449,14 @@ impl Report {
             self.rule(!right.is_empty(), Entry, (at, item), &text);
             let is_long = range.map_or(false, |r| r.0 < r.1) && item != "*";
             self.rule(is_long, Lost::Range, (at, item), RANGE);
-            ranges.extend(range.filter(|r| r.0 <= r.1));
+            // Of what is none Lightspark takes the number that it begins with, and * without blanks.
+            let end = item.find(|c: char| !c.is_ascii_digit());
+            let first = item.get(..end.unwrap_or(item.len())).and_then(number);
+            ranges.extend(match range {
+                Some((1, 65535)) if given != "*" && !alone && item == "*" => None,
+                Some((first, last)) if first <= last => range,
+                _ => first.filter(|first| *first > 0).map(|first| (first, first)),
+            });
         }
         let named = || ranges.iter().filter(|r| r.1 - r.0 < ANY);
         let low = named().any(|r| r.0 < 1024) && self.ports.iter().any(is_high);
