@@ -273,7 +273,7 @@ impl Report {
         let other = !["", "utf-8"].contains(&&*document.encoding);
         self.rule(other, Policy, (0, &document.encoding), ENCODING);
         // The names of the open elements, ? for one that does not count; nor does what is in it.
-        let mut path: Vec<Text> = Vec::new();
+        let mut path: Vec<&str> = Vec::new();
         for node in &document.nodes {
             path.truncate(node.depth);
             let parent = path.last().copied().unwrap_or_default();
