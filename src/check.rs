@@ -234,17 +234,15 @@ impl Report {
                 allowed += "; but only where players ask a port below 1024";
             }
             let is_first = entry.ranges.iter().any(|range| range.0 == port);
-            for (fault, lost) in &self.warnings {
-                let is_in = entry.tag.contains(&fault.0);
-                let concerns = match lost {
-                    Lost::Range => is_in && !is_first,
-                    Following => fault.0 <= entry.tag.start,
-                    Entry => is_in,
-                    lost => [Lightspark, Policy].contains(lost),
-                };
-                if concerns {
-                    allowed += &format!("; but {}", self.placed("", fault));
-                }
+            let is_in = |fault: &Fault| entry.tag.contains(&fault.0);
+            let concerns = |(fault, lost): &&(Fault, Lost)| match lost {
+                Lost::Range => is_in(fault) && !is_first,
+                Following => fault.0 <= entry.tag.start,
+                Entry => is_in(fault),
+                lost => [Lightspark, Policy].contains(lost),
+            };
+            for (fault, _) in self.warnings.iter().filter(concerns) {
+                allowed += &format!("; but {}", self.placed("", fault));
             }
             return Ok(allowed);
         }
@@ -383,7 +381,8 @@ impl Report {
             }
         }
         let open = entry.sites == ["*"] && entry.ranges.iter().any(|r| r.1 - r.0 >= ANY);
-        self.rule(open, Nothing, (node.at, ""), OPEN_TO_ALL);
+        let place = node.attributes.get("domain").map_or(0, |domain| domain.0);
+        self.rule(open, Nothing, (place, ""), OPEN_TO_ALL);
         if ["allow-access-from", "policy"].contains(name) {
             entry.tag.start = node.at;
             self.entries.push(entry);
