@@ -284,7 +284,7 @@ impl Report {
         let other = !["", "utf-8"].contains(&&*document.encoding);
         self.rule(other, Policy, (0, &document.encoding), ENCODING);
         // The names of the open elements, ? for one that does not count; nor does what is in it.
-        let mut path: Vec<Text> = Vec::new();
+        let mut path: Vec<&str> = Vec::new();
         for node in &document.nodes {
             path.truncate(node.depth);
             let parent = path.last().copied().unwrap_or_default();
@@ -403,7 +403,8 @@ impl Report {
             }
         }
         let open = entry.sites == ["*"] && entry.ranges.iter().any(|r| r.1 - r.0 >= ANY);
-        self.rule(open, Nothing, (node.at, ""), OPEN_TO_ALL);
+        let place = node.attributes.get("domain").map_or(0, |domain| domain.0);
+        self.rule(open, Nothing, (place, ""), OPEN_TO_ALL);
         if ["allow-access-from", "policy"].contains(name) {
             entry.tag.start = node.at;
             self.entries.push(entry);

@@ -72,7 +72,9 @@ pub fn read(text: &str) -> Result<Document<'_>, Fault> {
     if let Some((_, name)) = document.open.last() {
         return Err((document.at, format!("write </{}> here", shown(name))));
     }
-    if let Some(at) = text.find(|c| !is_text(c)) {
+    // U+FFFD stands for bytes that are not UTF-8.
+    let is_broken = |c: char| c == '\u{fffd}' || c < ' ' && !"\t\r\n".contains(c);
+    if let Some(at) = text.find(is_broken) {
         document.mind(true, at, "what is no text in UTF-8: save it as UTF-8");
     }
     Ok(document)
@@ -338,10 +340,5 @@ fn referred(reference: &str) -> Option<char> {
     let number = reference.strip_prefix('#')?;
     let hex = number.strip_prefix('x');
     let code = u32::from_str_radix(hex.unwrap_or(number), hex.map_or(10, |_| 16));
-    char::from_u32(code.ok()?).filter(|c| is_text(*c))
-}
-
-/// Is it what XML may have? U+FFFD stands for bytes that are not UTF-8.
-fn is_text(c: char) -> bool {
-    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffc}' | '\u{10000}'..)
+    char::from_u32(code.ok()?)
 }

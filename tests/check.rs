@@ -135,7 +135,7 @@ fn entries() {
 =<allow-access-from domain="a.example" to-ports="80-80"/>
     a.example may connect to port 80
 =<allow-access-from domain="*" to-ports="80,*"/>
-    3:1: warning: any site may use any port of this host: name the sites or the ports
+    3:20: warning: any site may use any port of this host: name the sites or the ports
     3:31: warning: "*" is not a port or a range, and some players (swf2es) drop the entry: write * alone
     any site may connect to any port
 =<allow-access-from domain="a.example" to-ports="25,80,6660-6666"/>
@@ -498,7 +498,7 @@ fn ends_and_sizes() {
         compare(file.as_bytes(), "843", expected);
     }
     let shipped = std::fs::read(POLICY).unwrap();
-    let open = "5:5: warning: any site may use any port of this host: name the sites or the ports";
+    let open = "5:24: warning: any site may use any port of this host: name the sites or the ports";
     compare(&shipped, "843", &[open, "any site may connect to any port"]);
     compare(EVERYWHERE.as_bytes(), "5000", &[GRANTED]);
 }
