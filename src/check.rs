@@ -119,6 +119,12 @@ struct Access {
     is_secure: bool,
 }
 
+impl Access {
+    fn grants(&self) -> bool {
+        !self.sites.is_empty() && !self.ranges.is_empty()
+    }
+}
+
 /// The first and the last port.
 type Range = (u16, u16);
 
@@ -141,7 +147,7 @@ pub fn check(file: &[u8], ports: &[u16]) -> Report {
     report.rule(content.len() < file.len(), Nothing, (text.len(), ""), NUL);
     report.rule(content.len() + 1 > 1400, Policy, (0, ""), LONG);
     report.rule((content.len() + 1) % 4096 == 0, Policy, (0, ""), HANGS);
-    report.error = report.file(file.len(), &text).err();
+    report.error = report.file(file.len(), plain, &text).err();
     if report.warnings.len() >= MAX_WARNINGS {
         let fault = (text.len(), "further warnings are left out".into());
         report.warnings.push((fault, Nothing));
@@ -160,7 +166,8 @@ impl Report {
     /// In plain words what each entry grants.
     pub fn grants(&self) -> Vec<String> {
         let mut grants = Vec::new();
-        for entry in self.entries.iter().filter(|_| self.useless().is_none()) {
+        let is_useless = self.useless().is_some();
+        for entry in self.entries.iter().filter(|e| e.grants() && !is_useless) {
             let sites = entry.sites.iter();
             let sites = sites.map(|site| match site.strip_prefix("*.") {
                 Some(name) => format!("{name} and its subdomains"),
@@ -182,8 +189,12 @@ impl Report {
 
     /// Why nobody at all is let in.
     pub fn useless(&self) -> Option<&Fault> {
-        let nothing = self.entries.is_empty();
-        let least = if nothing { Ports } else { Everything };
+        let any = self.entries.iter().any(Access::grants);
+        self.cause(if any { Everything } else { Ports })
+    }
+
+    /// Why the file is not read, or the first warning for which that much is lost.
+    fn cause(&self, least: Lost) -> Option<&Fault> {
         let cause = self.warnings.iter().find(|(_, lost)| *lost >= least);
         self.error.as_ref().or(cause.map(|(fault, _)| fault))
     }
@@ -205,7 +216,7 @@ impl Report {
     /// it and what readers differ about, or the nearest reason why not.
     pub fn may_connect(&self, site: &Site, port: u16) -> Result<String, String> {
         let host = &site.host;
-        if let Some(fault) = self.useless() {
+        if let Some(fault) = self.cause(Everything) {
             return Err(self.placed("", fault));
         } else if !self.is_flash {
             return Err("this is for Silverlight, and Flash Player does not read it".into());
@@ -250,13 +261,11 @@ impl Report {
                     others &= *lost != Entry;
                 }
             }
-            if !lightspark && !others {
-                refused = format!("line {line} names {host}{but}");
-            } else if allowed.is_none() || lightspark && others {
-                allowed = Some(format!("by line {line}{but}"));
-            }
-            if lightspark && others {
-                break;
+            let answer = format!("by line {line}{but}");
+            match (lightspark, others) {
+                (true, true) => return Ok(answer),
+                (false, false) => refused = format!("line {line} names {host}{but}"),
+                _ => allowed = allowed.or(Some(answer)),
             }
         }
         allowed.ok_or(refused)
@@ -272,17 +281,22 @@ impl Report {
         }
     }
 
-    fn file(&mut self, size: usize, text: &str) -> Result<(), Fault> {
+    fn file(&mut self, size: usize, plain: &[u8], text: &str) -> Result<(), Fault> {
         let too_large = format!("over {MAX_SIZE} bytes: shorten it");
         refuse(size > MAX_SIZE, 0, &too_large)?;
         let nul = text.find('\0');
         refuse(nul.is_some(), nul.unwrap_or(0), INNER_NUL)?;
-        let document = xml::read(text)?;
+        let mut document = xml::read(text)?;
         let empty = (0, "the file is empty: write a policy".into());
         let root = document.nodes.first().ok_or(empty)?;
         self.is_flash = root.name == "cross-domain-policy";
-        let other = !["", "utf-8"].contains(&&*document.encoding);
-        self.rule(other, Policy, (0, &document.encoding), ENCODING);
+        let encoding = &*document.encoding;
+        if let (Err(e), "" | "utf-8") = (std::str::from_utf8(plain), encoding) {
+            let what = "bytes that are not UTF-8: save it as UTF-8";
+            document.minded.push((e.valid_up_to(), what.into()));
+        }
+        let is_known = ["", "utf-8", "us-ascii", "iso-8859-1"].contains(&encoding);
+        self.rule(!is_known, Policy, (0, encoding), ENCODING);
         // The names of the open elements, ? for one that does not count; nor does what is in it.
         let mut path: Vec<&str> = Vec::new();
         for node in &document.nodes {
@@ -299,10 +313,13 @@ impl Report {
             }
             path.push(known.map_or("?", |e| e.0));
         }
-        self.entries
-            .retain(|e| !e.sites.is_empty() && !e.ranges.is_empty());
+        // Silverlight passes over blanks before the declaration (Moonlight's sources).
+        let start = text.len() - text.trim_start().len();
         for (at, what) in &document.minded {
             let what = STRICT.to_owned() + what;
+            if !self.is_flash && start > 0 && *at == start {
+                continue;
+            }
             refuse(!self.is_flash, *at, &what)?;
             self.rule(true, Policy, (*at, ""), &what);
         }
@@ -317,7 +334,7 @@ impl Report {
             true => ("843", "<allow-access-from>"),
             false => ("943", "a <policy> with <domain> and <socket-resource>"),
         };
-        let empty = self.entries.is_empty() && self.useless().is_none();
+        let empty = self.useless().is_none() && !self.entries.iter().any(Access::grants);
         let fits = |port: &u16| (*port == 943) != self.is_flash;
         let (some, all) = (self.ports.iter().any(fits), self.ports.iter().all(fits));
         let lost = if some { Ports } else { Everything };
@@ -355,12 +372,15 @@ impl Report {
             self.rule(!counts, Nothing, (*at, name), ATTRIBUTE);
             entry.tag.end = entry.tag.end.max(at + 1);
         }
+        let is_tcp = node
+            .attributes
+            .get("protocol")
+            .map_or(false, |p| p.1 == "tcp");
         for (name, example) in *known {
             let given = node.attributes.get(name);
             let value = given.map_or((node.at, ""), |(at, value)| (*at, value.as_str()));
-            let other = *name == "protocol" && value.1 != "tcp";
             match *name {
-                _ if other || given.is_none() && !example.is_empty() => {
+                _ if *name == "protocol" && !is_tcp || given.is_none() && !example.is_empty() => {
                     let example = format!("{name}=\"{example}\"");
                     self.rule(true, Entry, (value.0, &example), MISSING);
                     entry.ranges.clear();
@@ -394,7 +414,7 @@ impl Report {
                     self.rule(!is_origin, Entry, value, URI);
                     entry.sites.extend(is_origin.then(|| value.1.into()));
                 }
-                "port" => {
+                "port" if is_tcp => {
                     let usable = |r: &Range| 4502 <= r.0 && r.0 <= r.1 && r.1 <= 4534;
                     entry.ranges.extend(range(value.1).filter(usable));
                     self.rule(entry.ranges.is_empty(), Everything, value, PORT);

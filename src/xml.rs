@@ -72,10 +72,9 @@ pub fn read(text: &str) -> Result<Document<'_>, Fault> {
     if let Some((_, name)) = document.open.last() {
         return Err((document.at, format!("write </{}> here", shown(name))));
     }
-    // U+FFFD stands for bytes that are not UTF-8.
-    let is_broken = |c: char| c == '\u{fffd}' || c < ' ' && !"\t\r\n".contains(c);
-    if let Some(at) = text.find(is_broken) {
-        document.mind(true, at, "what is no text in UTF-8: save it as UTF-8");
+    let is_control = |c: char| c < ' ' && !"\t\r\n".contains(c);
+    if let Some(at) = text.find(is_control) {
+        document.mind(true, at, "a control character: remove it");
     }
     Ok(document)
 }
@@ -112,19 +111,24 @@ impl<'a> Document<'a> {
 
     /// What is between <? and ?>, of which only the declaration counts.
     fn instruction(&mut self, at: usize, instruction: &str) {
+        let name = instruction.split([' ', '\t', '\r', '\n']).next();
+        if !name.map_or(false, |name| name.eq_ignore_ascii_case("xml")) {
+            return self.mind(!name.map_or(false, is_name), at + 2, NAME);
+        }
         let words: Vec<&str> = instruction.split_whitespace().collect();
-        let is_other = !words.first().unwrap_or(&"").eq_ignore_ascii_case("xml");
         let words = words.join(" ").replace(" =", "=").replace("= ", "=");
         let parts: Vec<&str> = words.split(['"', '\'']).collect();
         let encoding = match parts[..] {
-            _ if is_other => return,
             ["xml version=", _, ""] | ["xml version=", _, " standalone=", _, ""] => Some(""),
             ["xml version=", _, " encoding=", encoding, ""]
             | ["xml version=", _, " encoding=", encoding, " standalone=", _, ""] => Some(encoding),
             _ => None,
         };
+        let is_sign = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let mut values = parts.iter().skip(1).step_by(2);
+        let is_right = encoding.is_some() && values.all(|value| value.chars().all(is_sign));
         let what = "this declaration: begin with <?xml version=\"1.0\"?>, or remove it";
-        self.mind(at > 0 || encoding.is_none(), at, what);
+        self.mind(at > 0 || !is_right, at, what);
         self.encoding = encoding.unwrap_or_default().to_ascii_lowercase();
     }
 

@@ -84,8 +84,8 @@ fn entries() {
     3:20: warning: "*.192.168.0.1" is not a name...
     grants nothing
 =<allow-access-from domain=" a.example" to-ports="80"/>
-    3:20: warning: " a.example" is not a name...
-    grants nothing
+    3:20: warning: Lightspark drops the entry for blanks in " a.example": remove them
+    a.example may connect to port 80
 =<allow-access-from domain="10.0.0.300" to-ports="80"/>
     3:20: warning: "10.0.0.300" is not a name...
     grants nothing
@@ -111,13 +111,19 @@ fn entries() {
     grants nothing
 =<allow-access-from domain="a.example" to-ports="80;81"/>
     3:39: warning: "80;81" is not a port or a range, and some players (swf2es) drop the entry: write 80,81, with commas
-    grants nothing
+    a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80 81"/>
     3:39: warning: "80 81" is not a port or a range, and some players (swf2es) drop the entry: write 80,81, with commas
-    grants nothing
+    a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80-"/>
     3:39: warning: "80-" is not a port...
-    grants nothing
+    a.example may connect to port 80
+=<allow-access-from domain="a.example" to-ports="80, *"/>
+    3:39: warning: "*" is not a port or a range, and some players (swf2es) drop the entry: write * alone
+    a.example may connect to port 80
+=<allow-access-from domain="a.example" to-ports=" * "/>
+    3:39: warning: Lightspark drops the entry for blanks in " * ": remove them
+    a.example may connect to any port
 =<allow-access-from domain="a.example" to-ports="5222, 8000"/>
     a.example may connect to ports 5222, 8000
 =<allow-access-from domain="a.example" to-ports="ALL"/>
@@ -128,7 +134,7 @@ fn entries() {
     grants nothing
 =<allow-access-from domain="a.example" to-ports="8010-8000"/>
     3:39: warning: "8010-8000" is not a port or a range, and some players (swf2es) drop the entry: write 8000-8010
-    grants nothing
+    a.example may connect to port 8010
 =<allow-access-from domain="a.example" to-ports="5222,8000-8010"/>
     3:39: warning: Lightspark reads only the first port of 8000-8010: write the ports, or *
     a.example may connect to ports 5222, 8000-8010
@@ -160,7 +166,11 @@ fn entries() {
 =<allow-access-from-identity><signatory>x</signatory></allow-access-from-identity>
     1:1: warning: this grants nothing...
     3:1: warning: <allow-access-from-identity> has no meaning in a socket policy: remove it
-    3:29: warning: Lightspark ignores what follows...
+    grants nothing
+=<x><allow-access-from domain="a.example" to-ports="80"/></x>
+    1:1: warning: this grants nothing...
+    3:1: warning: <x> has no meaning in a socket policy: remove it
+    3:4: warning: <allow-access-from> must be in <cross-domain-policy>: move it
     grants nothing
 =é<Allow-Access-From domain="*" to-ports="*">x</Allow-Access-From><![CDATA[x]]>
     1:1: warning: this grants nothing...
@@ -286,6 +296,11 @@ fn silverlight() {
 =<domain uri='*'/> <socket-resource port='4502' protocol='udp'/>
     2:30: warning: without protocol="tcp" this counts for nothing: write that in
     grants nothing
+=<domain uri='*'/> <socket-resource port='80' protocol='udp'/><socket-resource port='4502' protocol='tcp'/>
+    2:28: warning: without protocol="tcp" this counts for nothing: write that in
+    any site may connect to port 4502
+=<domain uri='*'/> <resource path='/' include-subpaths='true'/><socket-resource port='4502' protocol='tcp'/>
+    any site may connect to port 4502
 =<domain uri='*'/> <socket-resource protocol='tcp'/>
     2:1: warning: without port="4502-4534" this counts for nothing...
     grants nothing
@@ -313,6 +328,14 @@ fn silverlight() {
     let expected =
         "1:1: warning: Silverlight asks port 943, Flash Player any other: serve this on port 943";
     compare(case.as_bytes(), "843", &[expected, "grants nothing"]);
+    let grant = "any site may connect to port 4502";
+    let methods = case.replace("<allow-from", "<allow-from http-methods='*'");
+    compare(methods.as_bytes(), "943", &[grant]);
+    // Silverlight passes over blanks before the declaration, and over nothing else.
+    for (start, end) in [("\n <?xml version='1.0'?>", &[grant][..]), ("<!---->\n<?xml version='1.0'?>", &[
+        "2:1: error: Silverlight and other strict readers refuse this declaration: begin with <?xml version=\"1.0\"?>, or remove it", "grants nothing"])] {
+        compare((start.to_owned() + &case).as_bytes(), "943", end);
+    }
 }
 
 /// Each case: a file that Adobe's parser does not read, where, and why.
@@ -406,8 +429,8 @@ fn what_strict_readers_mind() {
     let rows: &[(&[u8], &[u8], &str, &str)] = &[
         (b"<!-- a --->", b"", "1:8", "two hyphens in a comment"),
         (b"<!-- a -- b -->", b"", "1:8", "two hyphens in a comment"),
-        (b"<!-- \xd4\xca -->", b"", "1:6", "what is no text in UTF-8"),
-        (b"<!-- a\x01 -->", b"", "1:7", "what is no text in UTF-8"),
+        (b"<!-- \xd4\xca -->", b"", "1:6", "bytes that are not UTF-8"),
+        (b"<!-- a\x01 -->", b"", "1:7", "a control character"),
         (b" <?xml version='1.0'?>", b"", "1:2", "this declaration"),
         (b"<?XML version='1.0'?>", b"", "1:1", "this declaration"),
         (
@@ -417,6 +440,9 @@ fn what_strict_readers_mind() {
             "this declaration",
         ),
         (b"<?xml version='1.0?>", b"", "1:1", "this declaration"),
+        (b"<?xml version='1.0 '?>", b"", "1:1", "this declaration"),
+        (b"<? xml version='1.0'?>", b"", "1:3", "this as a name"),
+        (b"<?a+b?>", b"", "1:3", "this as a name"),
         (
             b"<!DOCTYPE a SYSTEM \"x>\n<!-- \" -->",
             b"",
@@ -473,6 +499,7 @@ fn what_strict_readers_mind() {
         "<!DOCTYPE a SYSTEM '<&>[\"'>",
         "<?p?><?q <a> ?><!----><!-- <a> & - -->",
         "\u{feff}<?xml version='1.0'?>\r\n",
+        "<?xml version='1.0' encoding='ISO-8859-1'?>",
     ] {
         compare([before, NARROW].concat().as_bytes(), "843", &[GRANTED]);
     }

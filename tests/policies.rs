@@ -258,6 +258,35 @@ fn may_a_site_connect() {
             text
         );
     }
+    for (entries, expected) in [
+        // What Lightspark reads of a list that swf2es drops.
+        (
+            "<allow-access-from domain='a.example' to-ports='80 81'/>",
+            "allowed: by line 2; but 2:39: \"80 81\" is not a port or a range",
+        ),
+        // What swf2es reads, and Lightspark does not.
+        (
+            "<allow-access-from domain=' * ' to-ports='80'/>",
+            "allowed: by line 2; but 2:20: Lightspark drops the entry for blanks",
+        ),
+        // Each drops it for a reason of its own.
+        (
+            "<allow-access-from domain=' * ' to-ports='80,x'/>",
+            "refused: line 2 names a.example; but 2:20: Lightspark drops the entry",
+        ),
+        // An entry that all of them read comes before one that only some do.
+        (
+            "<allow-access-from domain='*' to-ports='80 81'/>\n\
+             <allow-access-from domain='*' to-ports='80'/>",
+            "allowed: by line 3",
+        ),
+    ] {
+        let control = "<site-control permitted-cross-domain-policies='master-only'/>";
+        let root = "cross-domain-policy";
+        let policy = format!("<{}>{}\n{}</{}>", root, control, entries, root);
+        let text = answer(&policy, "a.example 80 843");
+        assert!(text.starts_with(expected), "{}", text);
+    }
     for url in [
         "www.example.com:8080",
         "http://user:pass@word@www.example.com:8080?q=http://a.example/#x",
