@@ -75,7 +75,7 @@ pub fn read(text: &str) -> Result<Document<'_>, Fault> {
     // U+FFFD stands for bytes that are not UTF-8.
     let is_broken = |c: char| c == '\u{fffd}' || c < ' ' && !"\t\r\n".contains(c);
     if let Some(at) = text.find(is_broken) {
-        document.mind(true, at, "what is no text in UTF-8: save it as UTF-8");
+        document.mind(true, at, "what is no text: remove it, or save it as UTF-8");
     }
     Ok(document)
 }
