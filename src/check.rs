@@ -268,8 +268,8 @@ impl Report {
         let empty = (0, "the file has no element: write a policy".into());
         let root = document.nodes.first().ok_or(empty)?;
         self.is_flash = root.name == "cross-domain-policy";
-        let other = !["", "utf-8"].contains(&&*document.encoding);
-        self.rule(other, Policy, (0, &document.encoding), ENCODING);
+        let encoding = document.encoding.unwrap_or_default();
+        self.rule(document.encoding.is_some(), Policy, (0, encoding), ENCODING);
         // The names of the open elements, ? for one that does not count; nor does what is in it.
         let mut path: Vec<&str> = Vec::new();
         for node in &document.nodes {

@@ -33,8 +33,8 @@ pub struct Document<'a> {
     pub nodes: Vec<Node<'a>>,
     /// What a strict reader minds.
     pub minded: Vec<Fault>,
-    /// What the declaration says, in lower case, or nothing.
-    pub encoding: String,
+    /// What the declaration says other than UTF-8.
+    pub encoding: Option<&'a str>,
     text: &'a str,
     /// What comes before this is read.
     at: usize,
@@ -74,7 +74,7 @@ pub fn read(text: &str) -> Result<Document<'_>, Fault> {
     }
     // U+FFFD stands for bytes that are not UTF-8.
     let is_broken = |c: char| c == '\u{fffd}' || c < ' ' && !"\t\r\n".contains(c);
-    if let Some(at) = text.find(is_broken) {
+    if let (Some(at), None) = (text.find(is_broken), document.encoding) {
         document.mind(true, at, "what is no text: remove it, or save it as UTF-8");
     }
     Ok(document)
@@ -111,21 +111,23 @@ impl<'a> Document<'a> {
     }
 
     /// What is between <? and ?>, of which only the declaration counts.
-    fn instruction(&mut self, at: usize, instruction: &str) {
+    fn instruction(&mut self, at: usize, instruction: &'a str) {
         let words: Vec<&str> = instruction.split_whitespace().collect();
         let is_other = !words.first().unwrap_or(&"").eq_ignore_ascii_case("xml");
-        let words = words.join(" ").replace(" =", "=").replace("= ", "=");
-        let parts: Vec<&str> = words.split(['"', '\'']).collect();
-        let encoding = match parts[..] {
+        let outline = words.join(" ").replace(" =", "=").replace("= ", "=");
+        let outline: Vec<&str> = outline.split(['"', '\'']).step_by(2).collect();
+        let is_right = match outline[..] {
             _ if is_other => return,
-            ["xml version=", _, ""] | ["xml version=", _, " standalone=", _, ""] => Some(""),
-            ["xml version=", _, " encoding=", encoding, ""]
-            | ["xml version=", _, " encoding=", encoding, " standalone=", _, ""] => Some(encoding),
-            _ => None,
+            ["xml version=", ""] | ["xml version=", " encoding=", ""] => true,
+            ["xml version=", " standalone=", ""] => true,
+            ["xml version=", " encoding=", " standalone=", ""] => true,
+            _ => false,
         };
         let what = "this declaration: begin with <?xml version=\"1.0\"?>, or remove it";
-        self.mind(at > 0 || encoding.is_none(), at, what);
-        self.encoding = encoding.unwrap_or_default().to_ascii_lowercase();
+        self.mind(at > 0 || !is_right, at, what);
+        let encoding = instruction.split(['"', '\'']).nth(3);
+        let encoding = encoding.filter(|name| !name.eq_ignore_ascii_case("utf-8"));
+        self.encoding = encoding.filter(|_| outline.get(1) == Some(&" encoding="));
     }
 
     /// The DOCTYPE at `at`. What is declared in it does not count.

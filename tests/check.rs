@@ -331,6 +331,14 @@ fn silverlight() {
         compare(policy(case).as_bytes(), "943", expected)
     });
     let case = policy("<domain uri='*'/> <socket-resource port='4502' protocol='tcp'/>");
+    let other = [
+        &b"<?xml version='1.0' encoding='ISO-8859-1'?><!-- \xe4 -->"[..],
+        case.as_bytes(),
+    ];
+    let expected =
+        "1:1: warning: Silverlight and other strict readers know UTF-8, not ISO-8859-1...";
+    let granted = "any site may connect to port 4502";
+    compare(&other.concat(), "943", &[expected, granted]);
     let expected =
         "1:1: warning: Silverlight asks port 943, Flash Player any other: serve this on port 943";
     compare(case.as_bytes(), "843", &[expected, "grants nothing"]);
