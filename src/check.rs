@@ -352,7 +352,18 @@ impl Report {
                     self.rule(true, Entry, (value.0, &example), MISSING);
                     entry.ranges.clear();
                 }
-                "permitted-cross-domain-policies" => self.site_control(value),
+                "permitted-cross-domain-policies" => {
+                    let elsewhere = self.ports.iter().any(|port| *port != 843);
+                    self.rule(elsewhere, Lightspark, value, ELSEWHERE);
+                    let master = self.ports.contains(&843);
+                    let plain = value.1.trim().to_ascii_lowercase();
+                    let known = ["all", "master-only", "by-content-type", "by-ftp-filename"];
+                    let known = known.contains(&&*plain);
+                    self.rule(master && !known, Everything, value, REFUSED);
+                    self.rule(master && plain == "all", Policy, value, ALSO_ASKED);
+                    let cased = known && plain != value.1;
+                    self.rule(master && cased, Lightspark, value, CASE);
+                }
                 "domain" => {
                     let name = value.1.strip_prefix("*.").unwrap_or(value.1);
                     let is_address = value.1.parse::<IpAddr>().is_ok();
@@ -389,19 +400,6 @@ impl Report {
         } else if let Some(policy) = self.entries.last_mut() {
             policy.sites.append(&mut entry.sites);
             policy.ranges.append(&mut entry.ranges);
-        }
-    }
-
-    fn site_control(&mut self, permitted: (usize, &str)) {
-        let elsewhere = self.ports.iter().any(|port| *port != 843);
-        self.rule(elsewhere, Lightspark, permitted, ELSEWHERE);
-        if self.ports.contains(&843) {
-            let plain = permitted.1.trim().to_ascii_lowercase();
-            let known = ["all", "master-only", "by-content-type", "by-ftp-filename"];
-            let known = known.contains(&&*plain);
-            self.rule(!known, Everything, permitted, REFUSED);
-            self.rule(plain == "all", Policy, permitted, ALSO_ASKED);
-            self.rule(known && plain != permitted.1, Lightspark, permitted, CASE);
         }
     }
 
