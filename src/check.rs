@@ -287,16 +287,18 @@ impl Report {
         let nul = text.find('\0');
         refuse(nul.is_some(), nul.unwrap_or(0), INNER_NUL)?;
         let mut document = xml::read(text)?;
-        let empty = (0, "the file is empty: write a policy".into());
+        let empty = (0, "the file has no element: write a policy".into());
         let root = document.nodes.first().ok_or(empty)?;
         self.is_flash = root.name == "cross-domain-policy";
-        let encoding = &*document.encoding;
-        if let (Err(e), "" | "utf-8") = (std::str::from_utf8(plain), encoding) {
+        let encoding = document.encoding.as_str();
+        let is = |name: &str| encoding.eq_ignore_ascii_case(name);
+        let is_utf8 = is("") || is("utf-8");
+        if let (Err(e), true) = (std::str::from_utf8(plain), is_utf8) {
             let what = "bytes that are not UTF-8: save it as UTF-8";
             document.minded.push((e.valid_up_to(), what.into()));
         }
-        let is_known = ["", "utf-8", "us-ascii", "iso-8859-1"].contains(&encoding);
-        self.rule(!is_known, Policy, (0, encoding), ENCODING);
+        let others = self.is_flash && (is("us-ascii") || is("iso-8859-1"));
+        self.rule(!is_utf8 && !others, Policy, (0, encoding), ENCODING);
         // The names of the open elements, ? for one that does not count; nor does what is in it.
         let mut path: Vec<&str> = Vec::new();
         for node in &document.nodes {
@@ -385,7 +387,18 @@ impl Report {
                     self.rule(true, Entry, (value.0, &example), MISSING);
                     entry.ranges.clear();
                 }
-                "permitted-cross-domain-policies" => self.site_control(value),
+                "permitted-cross-domain-policies" => {
+                    let elsewhere = self.ports.iter().any(|port| *port != 843);
+                    self.rule(elsewhere, Lightspark, value, ELSEWHERE);
+                    let master = self.ports.contains(&843);
+                    let plain = value.1.trim().to_ascii_lowercase();
+                    let known = ["all", "master-only", "by-content-type", "by-ftp-filename"];
+                    let known = known.contains(&&*plain);
+                    self.rule(master && !known, Everything, value, REFUSED);
+                    self.rule(master && plain == "all", Policy, value, ALSO_ASKED);
+                    let cased = known && plain != value.1;
+                    self.rule(master && cased, Lightspark, value, CASE);
+                }
                 "domain" => {
                     let domain = value.1.trim();
                     let name = domain.strip_prefix("*.").unwrap_or(domain);
@@ -431,19 +444,6 @@ impl Report {
         } else if let Some(policy) = self.entries.last_mut() {
             policy.sites.append(&mut entry.sites);
             policy.ranges.append(&mut entry.ranges);
-        }
-    }
-
-    fn site_control(&mut self, permitted: (usize, &str)) {
-        let elsewhere = self.ports.iter().any(|port| *port != 843);
-        self.rule(elsewhere, Lightspark, permitted, ELSEWHERE);
-        if self.ports.contains(&843) {
-            let plain = permitted.1.trim().to_ascii_lowercase();
-            let known = ["all", "master-only", "by-content-type", "by-ftp-filename"];
-            let known = known.contains(&&*plain);
-            self.rule(!known, Everything, permitted, REFUSED);
-            self.rule(plain == "all", Policy, permitted, ALSO_ASKED);
-            self.rule(known && plain != permitted.1, Lightspark, permitted, CASE);
         }
     }
 

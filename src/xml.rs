@@ -33,7 +33,7 @@ pub struct Document<'a> {
     pub nodes: Vec<Node<'a>>,
     /// What a strict reader minds.
     pub minded: Vec<Fault>,
-    /// What the declaration says, in lower case, or nothing.
+    /// What the declaration says, or nothing.
     pub encoding: String,
     text: &'a str,
     /// What comes before this is read.
@@ -129,7 +129,7 @@ impl<'a> Document<'a> {
         let is_right = encoding.is_some() && values.all(|value| value.chars().all(is_sign));
         let what = "this declaration: begin with <?xml version=\"1.0\"?>, or remove it";
         self.mind(at > 0 || !is_right, at, what);
-        self.encoding = encoding.unwrap_or_default().to_ascii_lowercase();
+        self.encoding = encoding.unwrap_or_default().into();
     }
 
     /// The DOCTYPE at `at`. What is declared in it does not count.

@@ -325,6 +325,14 @@ fn silverlight() {
         compare(policy(case).as_bytes(), "943", expected)
     });
     let case = policy("<domain uri='*'/> <socket-resource port='4502' protocol='tcp'/>");
+    let other = [
+        &b"<?xml version='1.0' encoding='ISO-8859-1'?><!-- \xe4 -->"[..],
+        case.as_bytes(),
+    ];
+    let expected =
+        "1:1: warning: Silverlight and other strict readers know UTF-8, not ISO-8859-1...";
+    let granted = "any site may connect to port 4502";
+    compare(&other.concat(), "943", &[expected, granted]);
     let expected =
         "1:1: warning: Silverlight asks port 943, Flash Player any other: serve this on port 943";
     compare(case.as_bytes(), "843", &[expected, "grants nothing"]);
@@ -343,7 +351,7 @@ fn silverlight() {
 fn errors() {
     let table = r#"
 =
-    1:1: error: the file is empty: write a policy
+    1:1: error: the file has no element: write a policy
 =<allow-access-from/>
     1:1: error: <allow-access-from> must be in <cross-domain-policy>: move it
 =x<a/>
@@ -399,7 +407,7 @@ fn errors() {
 =<!DOCTYPE a [ <a/>
     1:1: error: no end of this DOCTYPE: write >
 =<!-- only -->
-    1:1: error: the file is empty: write a policy
+    1:1: error: the file has no element: write a policy
 "#;
     cases(table, |policy, expected| {
         compare(policy.as_bytes(), "843", &[expected[0], "grants nothing"]);
@@ -409,7 +417,7 @@ fn errors() {
     compare(
         b" \r\n\t",
         "843",
-        &["1:1: error: the file is empty...", "grants nothing"],
+        &["1:1: error: the file has no element...", "grants nothing"],
     );
     let large = NARROW.to_owned() + &" ".repeat(20_481 - NARROW.len());
     let parts = "1:1: warning: an answer over 1400 bytes...";
