@@ -167,6 +167,9 @@ fn entries() {
     1:1: warning: this grants nothing...
     3:1: warning: <allow-access-from-identity> has no meaning in a socket policy: remove it
     grants nothing
+=<x><allow-http-request-headers-from/></x><allow-access-from domain="a.example" to-ports="80"/>
+    3:1: warning: <x> has no meaning in a socket policy: remove it
+    a.example may connect to port 80
 =<x><allow-access-from domain="a.example" to-ports="80"/></x>
     1:1: warning: this grants nothing...
     3:1: warning: <x> has no meaning in a socket policy: remove it
