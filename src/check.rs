@@ -287,7 +287,7 @@ impl Report {
         let nul = text.find('\0');
         refuse(nul.is_some(), nul.unwrap_or(0), INNER_NUL)?;
         let mut document = xml::read(text)?;
-        let empty = (0, "the file has no element: write a policy".into());
+        let empty = (0, "the file is empty: write a policy".into());
         let root = document.nodes.first().ok_or(empty)?;
         self.is_flash = root.name == "cross-domain-policy";
         let encoding = document.encoding.as_str();

@@ -83,8 +83,8 @@ impl<'a> Document<'a> {
     /// Reads what begins here: a tag, text, or one of the others.
     fn next(&mut self) -> Result<(), Fault> {
         let at = self.at;
-        let start = self.rest().get(..2).unwrap_or_default();
-        let is_tag = start.starts_with('<') && !["<!", "</"].contains(&start);
+        let rest = self.rest().strip_prefix('<');
+        let is_tag = rest.map_or(false, |rest| !rest.starts_with(['!', '/']));
         if self.take("<!--") {
             let comment = self.until("-->")?;
             if let Some(place) = format!("{comment}-").find("--") {

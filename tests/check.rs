@@ -354,7 +354,7 @@ fn silverlight() {
 fn errors() {
     let table = r#"
 =
-    1:1: error: the file has no element: write a policy
+    1:1: error: the file is empty: write a policy
 =<allow-access-from/>
     1:1: error: <allow-access-from> must be in <cross-domain-policy>: move it
 =x<a/>
@@ -410,7 +410,7 @@ fn errors() {
 =<!DOCTYPE a [ <a/>
     1:1: error: no end of this DOCTYPE: write >
 =<!-- only -->
-    1:1: error: the file has no element: write a policy
+    1:1: error: the file is empty: write a policy
 "#;
     cases(table, |policy, expected| {
         compare(policy.as_bytes(), "843", &[expected[0], "grants nothing"]);
@@ -420,7 +420,7 @@ fn errors() {
     compare(
         b" \r\n\t",
         "843",
-        &["1:1: error: the file has no element...", "grants nothing"],
+        &["1:1: error: the file is empty...", "grants nothing"],
     );
     let large = NARROW.to_owned() + &" ".repeat(20_481 - NARROW.len());
     let parts = "1:1: warning: an answer over 1400 bytes...";
