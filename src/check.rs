@@ -273,7 +273,8 @@ impl Report {
 
     /// Warns if `wrong`: `text`, in which {} stands for `value`.
     fn rule(&mut self, wrong: bool, lost: Lost, (at, value): (usize, &str), text: &str) {
-        if wrong && (self.warnings.len() < MAX_WARNINGS || lost == Everything) {
+        let is_worst = lost == Everything && self.warnings.iter().all(|w| w.1 != lost);
+        if wrong && (is_worst || self.warnings.len() < MAX_WARNINGS) {
             // Most are found in the order of the file.
             let place = self.warnings.partition_point(|w| w.0 .0 <= at);
             let fault = (at, text.replace("{}", &shown(value)));
