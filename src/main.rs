@@ -103,7 +103,7 @@ fn check(options: &Options) -> Result<i32, String> {
 fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
     // A port alone may take two listeners.
     let descriptors = options.max_connections + 2 * options.listen.len();
-    let limit = sys::raise_descriptor_limit((descriptors + SPARE_DESCRIPTORS) as u64);
+    let limit = sys::raise_descriptor_limit(descriptors + SPARE_DESCRIPTORS);
     let least = descriptors + LEAST_SPARE_DESCRIPTORS;
     if options.syslog {
         log::open(true).map_err(|e| format!("--syslog: no system log at /dev/log: {e}"))?;
@@ -119,7 +119,7 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
     if options.task == Task::Serve {
         listeners = listeners::bind(&options.listen, options.backlog)?;
     }
-    if limit < least as u64 {
+    if limit < least {
         let most = options.max_connections;
         let right = format!("which takes {least}: raise the hard limit, or lower that");
         warnings.push(format!(

@@ -80,12 +80,6 @@ pub struct SignalSet([u64; 16]);
 #[repr(C)]
 struct PollFd(c_int, c_short, c_short);
 
-#[repr(C)]
-struct RLimit {
-    soft: u64,
-    hard: u64,
-}
-
 // Those of glibc that end in 64 take 64 bits on each machine; those of musl do without the name.
 extern "C" {
     fn close(fd: c_int) -> c_int;
@@ -97,10 +91,8 @@ extern "C" {
     fn recv(fd: c_int, buffer: *mut u8, size: usize, flags: c_int) -> isize;
     fn send(fd: c_int, bytes: *const u8, size: usize, flags: c_int) -> isize;
     fn poll(fds: *mut PollFd, count: c_ulong, timeout: c_int) -> c_int;
-    #[cfg_attr(not(target_env = "musl"), link_name = "getrlimit64")]
-    fn getrlimit(resource: c_int, limit: *mut RLimit) -> c_int;
-    #[cfg_attr(not(target_env = "musl"), link_name = "setrlimit64")]
-    fn setrlimit(resource: c_int, limit: *const RLimit) -> c_int;
+    #[cfg_attr(not(target_env = "musl"), link_name = "prlimit64")]
+    fn prlimit(process: c_int, of: c_int, new: *const [u64; 2], old: *mut [u64; 2]) -> c_int;
     #[cfg_attr(not(target_env = "musl"), link_name = "mmap64")]
     fn mmap(at: *mut u8, size: usize, prot: c_int, flags: c_int, fd: c_int, from: i64) -> *mut u8;
     fn munmap(start: *mut u8, size: usize) -> c_int;
@@ -215,16 +207,17 @@ pub fn ready<const N: usize>(fds: [(RawFd, c_short); N], timeout: Duration) -> [
 
 /// Raises the soft limit of open descriptors to `wanted`, or to the hard limit where that is less,
 /// and returns it.
-pub fn raise_descriptor_limit(wanted: u64) -> u64 {
-    let mut limit = RLimit { soft: 0, hard: 0 };
-    // SAFETY: `limit` has the layout of `struct rlimit` and outlives both calls.
+pub fn raise_descriptor_limit(wanted: usize) -> usize {
+    // The soft limit and the hard one: `struct rlimit64`.
+    let mut limit = [0, 0];
+    // SAFETY: `limit` is as large as that and outlives both calls; a null pointer is for none.
     unsafe {
-        if getrlimit(RLIMIT_NOFILE, &mut limit) == 0 && limit.soft < wanted {
-            limit.soft = wanted.min(limit.hard);
-            setrlimit(RLIMIT_NOFILE, &limit);
+        if prlimit(0, RLIMIT_NOFILE, ptr::null(), &mut limit) == 0 && limit[0] < wanted as u64 {
+            limit[0] = limit[1].min(wanted as u64);
+            prlimit(0, RLIMIT_NOFILE, &limit, ptr::null_mut());
         }
     }
-    limit.soft
+    usize::try_from(limit[0]).unwrap_or(usize::MAX)
 }
 
 /// Starts a thread. Not by std, whose threads end the program where they find no memory to begin
