@@ -298,8 +298,8 @@ impl Report {
             let what = "bytes that are not UTF-8: save it as UTF-8";
             document.minded.push((e.valid_up_to(), what.into()));
         }
-        let others = self.is_flash && (is("us-ascii") || is("iso-8859-1"));
-        self.rule(!is_utf8 && !others, Policy, (0, encoding), ENCODING);
+        let is_known = self.is_flash && (is("us-ascii") || is("iso-8859-1"));
+        self.rule(!is_utf8 && !is_known, Policy, (0, encoding), ENCODING);
         // The names of the open elements, ? for one that does not count; nor does what is in it.
         let mut path: Vec<&str> = Vec::new();
         for node in &document.nodes {
@@ -319,10 +319,10 @@ impl Report {
         // Silverlight passes over blanks before the declaration (Moonlight's sources).
         let start = text.len() - text.trim_start().len();
         for (at, what) in &document.minded {
-            let what = STRICT.to_owned() + what;
             if !self.is_flash && start > 0 && *at == start {
                 continue;
             }
+            let what = STRICT.to_owned() + what;
             refuse(!self.is_flash, *at, &what)?;
             self.rule(true, Policy, (*at, ""), &what);
         }
@@ -375,10 +375,8 @@ impl Report {
             self.rule(!counts, Nothing, (*at, name), ATTRIBUTE);
             entry.tag.end = entry.tag.end.max(at + 1);
         }
-        let is_tcp = node
-            .attributes
-            .get("protocol")
-            .map_or(false, |p| p.1 == "tcp");
+        let protocol = node.attributes.get("protocol");
+        let is_tcp = protocol.map_or(false, |(_, value)| value == "tcp");
         for (name, example) in *known {
             let given = node.attributes.get(name);
             let value = given.map_or((node.at, ""), |(at, value)| (*at, value.as_str()));
@@ -416,12 +414,8 @@ impl Report {
                     entry.is_secure = value.1 == "true";
                     let is_clear = ["true", "false"].contains(&value.1);
                     let others = value.1.trim().eq_ignore_ascii_case("true");
-                    self.rule(
-                        !is_clear,
-                        if others { Entry } else { Nothing },
-                        value,
-                        SECURE,
-                    );
+                    let lost = if others { Entry } else { Nothing };
+                    self.rule(!is_clear, lost, value, SECURE);
                 }
                 "uri" => {
                     let is_origin = value.1 == "*" || value.1.contains("://");
