@@ -22,7 +22,7 @@ type Text = &'static str;
 #[rustfmt::skip]
 const ELEMENTS: &[Element] = &[
     ("cross-domain-policy", "", &[]),
-    ("site-control", "cross-domain-policy", &[("permitted-cross-domain-policies", "")]),
+    ("site-control", "cross-domain-policy", &[("permitted-cross-domain-policies", "master-only")]),
     ("allow-access-from", "cross-domain-policy",
         &[("domain", "game.example.com"), ("to-ports", "5222,8000"), ("secure", "")]),
     ("access-policy", "", &[]),
@@ -64,11 +64,12 @@ const REFUSED: &str = "\"{}\" makes every player refuse everything: write \"mast
 const CASE: &str = "Lightspark refuses everything for \"{}\": write it in lower case alone";
 const DOMAIN: &str = "\"{}\" is not a name in ASCII, an address, * or such as *.example.com";
 const WIDE: &str = "some players (swf2es) refuse {} as too wide: write such as *.example.com";
+const HOST: &str = "\"{}\" is a host of that name: for any site write *";
 const SECURE: &str = "\"{}\" may be taken as either: write \"true\" or \"false\"";
 const OPEN_TO_ALL: &str = "any site may use any port of this host: name the sites or the ports";
 const LOW: &str = "{} has ports below 1024, which only a policy from such a port can grant: \
     serve it on port 843, or say --public-port 843";
-const CLOSED: &str = "Flash Player refuses port {} since version 24: use another";
+const CLOSED: &str = "Flash Player refuses {} since version 24: use another port";
 const BLANKS: &str = "Lightspark drops the entry for blanks in \"{}\": remove them";
 const LIST: &str =
     "\"{}\" is not a port or a range, and some players (swf2es) drop the entry: write ";
@@ -79,8 +80,8 @@ const PORT: &str = "Silverlight refuses the file for \"{}\": write 4502 to 4534,
 const EMPTY: &str = "this grants nothing: write {} in it";
 
 /// What is lost for what a warning says: with Lightspark alone a range but for its first port, the
-/// entry that it is about, what follows, or everything; with other players the policy, the ports or
-/// the entry; with all of them everything.
+/// entry that it is about, what follows, or everything; with other players the policy, the sites
+/// that are not loaded over HTTPS, the ports or the entry; with all of them everything.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 pub enum Lost {
     Nothing,
@@ -89,6 +90,7 @@ pub enum Lost {
     Following,
     Lightspark,
     Policy,
+    Secure,
     Ports,
     Entry,
     Everything,
@@ -167,7 +169,10 @@ impl Report {
     pub fn grants(&self) -> Vec<String> {
         let mut grants = Vec::new();
         let is_useless = self.useless().is_some();
-        for entry in self.entries.iter().filter(|e| e.grants() && !is_useless) {
+        // Nobody knows whether a site is asked for over HTTPS, or which port of a range.
+        let counts = |lost| lost >= Line && lost != Lost::Secure;
+        let is_taken = |entry: &&Access| entry.grants() && self.drops(entry, counts).0 < 2;
+        for entry in self.entries.iter().filter(|e| !is_useless && is_taken(e)) {
             let sites = entry.sites.iter();
             let sites = sites.map(|site| match site.strip_prefix("*.") {
                 Some(name) => format!("{name} and its subdomains"),
@@ -225,7 +230,7 @@ impl Report {
         } else if port < 1024 && self.ports.iter().all(is_high) {
             return Err("only a policy from a port below 1024 can grant such a port".into());
         }
-        let (mut refused, mut allowed) = (format!("no entry names {host}"), None);
+        let (mut refused, mut allowed) = (None, None);
         // An address has no name, and no suffix.
         let is_host = |site: &String| {
             let domain = site.to_ascii_lowercase();
@@ -236,39 +241,58 @@ impl Report {
         for entry in self.entries.iter().filter(named) {
             let (line, _) = self.position(entry.tag.start);
             if !entry.ranges.iter().any(|r| (r.0..=r.1).contains(&port)) {
-                refused = format!("line {line} names {host}, but not port {port}");
+                let (_, why) = self.drops(entry, |lost| lost >= Ports);
+                let not = format!("line {line} names {host}, but not port {port}{why}");
+                refused = refused.or(Some(not));
                 continue;
             } else if entry.is_secure && !site.over_https {
-                refused = format!("line {line} is for sites loaded over https only");
+                refused = Some(format!("line {line} is for sites loaded over https only"));
                 continue;
             }
-            let (mut but, mut lightspark, mut others) = (String::new(), true, true);
+            let is_first = entry.ranges.iter().any(|range| range.0 == port);
+            let minds = |lost| match lost {
+                Lost::Range => !is_first,
+                Lost::Secure => !site.over_https,
+                lost => lost != Nothing && lost != Ports,
+            };
+            let (drops, mut but) = self.drops(entry, minds);
             if port < 1024 && self.ports.iter().any(is_high) {
                 but += "; but only where players ask a port below 1024";
             }
-            let is_first = entry.ranges.iter().any(|range| range.0 == port);
-            for (fault, lost) in &self.warnings {
-                let is_in = entry.tag.contains(&fault.0);
-                let concerns = match lost {
-                    Lost::Range => is_in && !is_first,
-                    Following => fault.0 <= entry.tag.start,
-                    Line | Entry => is_in,
-                    lost => [Lightspark, Policy].contains(lost),
-                };
-                if concerns {
-                    but += &format!("; but {}", self.placed("", fault));
-                    lightspark &= *lost >= Policy;
-                    others &= *lost != Entry;
-                }
-            }
-            let answer = format!("by line {line}{but}");
-            match (lightspark, others) {
-                (true, true) => return Ok(answer),
-                (false, false) => refused = format!("line {line} names {host}{but}"),
-                _ => allowed = allowed.or(Some(answer)),
+            match drops {
+                0 => return Ok(format!("by line {line}{but}")),
+                1 => allowed = allowed.or(Some(format!("by line {line}{but}"))),
+                _ => refused = Some(format!("line {line} names {host}{but}")),
             }
         }
-        allowed.ok_or(refused)
+        let nameless = self.entries.iter().filter(|entry| entry.sites.is_empty());
+        let why = |entry| self.drops(entry, |lost| lost == Entry).1;
+        let none = || {
+            format!(
+                "no entry names {host}{}",
+                nameless.map(why).collect::<String>()
+            )
+        };
+        allowed.ok_or_else(|| refused.unwrap_or_else(none))
+    }
+
+    /// By how many an entry is dropped, Lightspark and others, for warnings of such a grade, and what
+    /// they say.
+    fn drops(&self, entry: &Access, is_such: impl Fn(Lost) -> bool) -> (usize, String) {
+        let (mut lightspark, mut others, mut but) = (0, 0, String::new());
+        for (fault, lost) in self.warnings.iter().filter(|w| is_such(w.1)) {
+            let concerns = match lost {
+                Following => fault.0 <= entry.tag.start,
+                Lightspark | Policy => true,
+                _ => entry.tag.contains(&fault.0),
+            };
+            if concerns {
+                but += &format!("; but {}", self.placed("", fault));
+                lightspark |= usize::from(*lost < Policy);
+                others |= usize::from(*lost == Entry);
+            }
+        }
+        (lightspark + others, but)
     }
 
     /// Warns if `wrong`: `text`, in which {} stands for `value`.
@@ -277,8 +301,11 @@ impl Report {
         if wrong && (is_worst || self.warnings.len() < MAX_WARNINGS) {
             // Most are found in the order of the file.
             let place = self.warnings.partition_point(|w| w.0 .0 <= at);
-            let fault = (at, text.replace("{}", &shown(value)));
-            self.warnings.insert(place, (fault, lost));
+            let warning = ((at, text.replace("{}", &shown(value))), lost);
+            let before = self.warnings.get(place.wrapping_sub(1));
+            if before != Some(&warning) {
+                self.warnings.insert(place, warning);
+            }
         }
     }
 
@@ -287,10 +314,16 @@ impl Report {
         refuse(size > MAX_SIZE, 0, &too_large)?;
         let nul = text.find('\0');
         refuse(nul.is_some(), nul.unwrap_or(0), INNER_NUL)?;
-        let mut document = xml::read(text)?;
+        let (mut document, read) = xml::read(text);
         let empty = (0, "the file is empty: write a policy".into());
-        let root = document.nodes.first().ok_or(empty)?;
-        self.is_flash = root.name == "cross-domain-policy";
+        let root = match document.nodes.first() {
+            None => return read.and(Err(empty)),
+            Some(root) => (root.at, root.name),
+        };
+        let is_root = ELEMENTS.iter().any(|e| (e.0, e.1) == (root.1, ""));
+        refuse(!is_root, root.0, &stray(root.1, ""))?;
+        read?;
+        self.is_flash = root.1 == "cross-domain-policy";
         let encoding = document.encoding.as_str();
         let is = |name: &str| encoding.eq_ignore_ascii_case(name);
         let is_utf8 = is("") || is("utf-8");
@@ -300,21 +333,26 @@ impl Report {
         }
         let is_known = self.is_flash && (is("us-ascii") || is("iso-8859-1"));
         self.rule(!is_utf8 && !is_known, Policy, (0, encoding), ENCODING);
-        // The names of the open elements, ? for one that does not count; nor does what is in it.
+        // The names of the open elements, ? for one that nobody knows, ! for one that is not in its
+        // place; what is in them does not count.
         let mut path: Vec<&str> = Vec::new();
         for node in &document.nodes {
             path.truncate(node.depth);
             let parent = path.last().copied().unwrap_or_default();
             let known = ELEMENTS.iter().find(|e| (e.0, e.1) == (node.name, parent));
+            let is_named = ELEMENTS.iter().any(|e| e.0 == node.name);
             match known {
                 Some(element) => self.element(node, element),
-                None if parent.is_empty() => return Err((node.at, stray(node.name, parent))),
-                None if parent == "?" && !ELEMENTS.iter().any(|e| e.0 == node.name) => {}
+                None if parent == "!" || parent == "?" && !is_named => {}
                 None if node.name.contains('=') => {}
                 None if node.name.is_empty() => self.rule(true, Nothing, (node.at, ""), TEXT),
                 None => self.rule(true, Nothing, (node.at, ""), &stray(node.name, parent)),
             }
-            path.push(known.map_or("?", |e| e.0));
+            path.push(match known {
+                Some(element) => element.0,
+                None if parent == "!" || is_named => "!",
+                None => "?",
+            });
         }
         // Silverlight passes over blanks before the declaration (Moonlight's sources).
         let start = text.len() - text.trim_start().len();
@@ -332,7 +370,7 @@ impl Report {
         let mut nodes = document.nodes.iter();
         let controlled = nodes.any(|node| node.depth == 1 && node.name == "site-control");
         let asked = self.is_flash && !controlled && self.ports.contains(&843);
-        self.rule(asked, Policy, (root.at, ""), ALSO_ASKED);
+        self.rule(asked, Policy, (root.0, ""), ALSO_ASKED);
         let (port, entry) = match self.is_flash {
             true => ("843", "<allow-access-from>"),
             false => ("943", "a <policy> with <domain> and <socket-resource>"),
@@ -341,8 +379,8 @@ impl Report {
         let fits = |port: &u16| (*port == 943) != self.is_flash;
         let (some, all) = (self.ports.iter().any(fits), self.ports.iter().all(fits));
         let lost = if some { Ports } else { Everything };
-        self.rule(!all, lost, (root.at, port), MISPLACED);
-        self.rule(empty, Everything, (root.at, entry), EMPTY);
+        self.rule(!all, lost, (root.0, port), MISPLACED);
+        self.rule(empty, Everything, (root.0, entry), EMPTY);
         Ok(())
     }
 
@@ -383,7 +421,9 @@ impl Report {
             match *name {
                 _ if *name == "protocol" && !is_tcp || given.is_none() && !example.is_empty() => {
                     let example = format!("{name}=\"{example}\"");
-                    self.rule(true, Entry, (value.0, &example), MISSING);
+                    let all = name.starts_with("permitted") && self.ports.contains(&843);
+                    let lost = if all { Everything } else { Entry };
+                    self.rule(true, lost, (value.0, &example), MISSING);
                     entry.ranges.clear();
                 }
                 "permitted-cross-domain-policies" => {
@@ -407,18 +447,22 @@ impl Report {
                     self.rule(is_right && domain != value.1, Line, value, BLANKS);
                     let is_wide = is_right && name != domain && !name.contains('.');
                     self.rule(is_wide, Entry, value, WIDE);
+                    let plain = domain.to_ascii_lowercase();
+                    let is_all = ["all", "any", "everyone"].contains(&&*plain);
+                    self.rule(is_all, Nothing, value, HOST);
                     entry.sites.extend(is_right.then(|| domain.into()));
                 }
                 "to-ports" => entry.ranges = self.port_list(value),
                 "secure" if given.is_some() => {
                     entry.is_secure = value.1 == "true";
                     let is_clear = ["true", "false"].contains(&value.1);
-                    let others = value.1.trim().eq_ignore_ascii_case("true");
-                    let lost = if others { Entry } else { Nothing };
-                    self.rule(!is_clear, lost, value, SECURE);
+                    self.rule(!is_clear, Lost::Secure, value, SECURE);
                 }
                 "uri" => {
-                    let is_origin = value.1 == "*" || value.1.contains("://");
+                    let mut schemes = ["http://", "https://", "file://"].iter();
+                    let host = schemes.find_map(|scheme| value.1.strip_prefix(scheme));
+                    let is_host = |host: &str| !host.is_empty() && !host.contains(' ');
+                    let is_origin = value.1 == "*" || host.map_or(false, is_host);
                     self.rule(!is_origin, Entry, value, URI);
                     entry.sites.extend(is_origin.then(|| value.1.into()));
                 }
@@ -458,7 +502,9 @@ impl Report {
                 Some(_) if item == "*" && !alone => "* alone".into(),
                 Some(_) => String::new(),
                 None if every => "*".into(),
-                None if ports.len() > 1 => ports.join(",") + ", with commas",
+                None if ports.len() > 1 && ports.iter().all(|port| number(port).is_some()) => {
+                    ports.join(",") + ", with commas"
+                }
                 None => "ports from 1 to 65535, or *".into(),
             };
             let text = LIST.to_owned() + &right;

@@ -138,6 +138,9 @@ impl Options {
                 _ if is_stdin(operand.as_ref()) => {
                     "is not an option: only --check reads standard input".into()
                 }
+                Err(_) if ["check", "probe", "stdin", "help", "version"].contains(&&*plain) => {
+                    format!("is not an option: write --{plain}")
+                }
                 Ok(_) => format!("is not an option: write --listen {plain}"),
                 Err(_) => format!("is not an option: write --policy {plain}"),
             };

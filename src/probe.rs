@@ -12,6 +12,9 @@ use crate::options::Options;
 /// A slower answer is a warning.
 const SLOW: Duration = Duration::from_secs(1);
 
+/// For a slower one Flash Player does not wait (Adobe, "Policy file changes in Flash Player 9 and 10").
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// What came back, how many reads it took to get it, the time from the start of connecting to the
 /// last byte, or without one to the end, and how the connection ended.
 type Answer = (Vec<u8>, usize, Duration, &'static str);
@@ -37,17 +40,18 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
     let mut concern = |is: bool, text: &str| concerns.extend(is.then(|| text.to_owned()));
     concern(time > SLOW, "slow");
     concern(after_nul.is_none() && port != 943, "no NUL at its end");
-    concern(
-        after_nul.map_or(false, |more| !more.is_empty()),
-        "bytes after its NUL",
-    );
+    let more = after_nul.map_or(false, |more| !more.is_empty());
+    concern(more, "bytes after its NUL");
     concern(pieces > 1, &format!("came in {pieces} pieces"));
     concern(end != "closed", &format!("connection {end}"));
+    let but: String = concerns
+        .iter()
+        .map(|what| format!("; but {what}"))
+        .collect();
     for rest in [false, true] {
-        for (fault, lost) in &report.warnings {
-            let is = *lost > Lost::Nothing && rest == (*lost < Lost::Policy);
-            concern(is, &report.placed("", fault));
-        }
+        let is_such = |lost| lost > Lost::Nothing && rest == (lost < Lost::Policy);
+        let warnings = report.warnings.iter().filter(|w| is_such(w.1));
+        concerns.extend(warnings.map(|w| report.placed("", &w.0)));
     }
 
     let concerns = concerns.join(", ");
@@ -61,13 +65,14 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
         _ if bytes.len() > MAX_SIZE + 1 => (2, format!("more than {MAX_SIZE} bytes")),
         _ if !is_policy && end == "closed" => (2, format!("not a policy: {beginning}")),
         _ if !is_policy => (2, format!("not a policy: {beginning}, connection {end}")),
-        _ if is_cut => (
-            2,
-            format!("incomplete after {size} bytes, connection {end}"),
-        ),
+        _ if is_cut => {
+            let what = format!("incomplete after {size} bytes, connection {end}");
+            (2, what)
+        }
+        _ if time > PATIENCE => (2, "after 3 s, when Flash Player has given up".into()),
         _ if port == 943 && after_nul.is_some() => (2, "a NUL, which Silverlight refuses".into()),
         (_, Some((site, to_port))) => match report.may_connect(site, *to_port) {
-            Ok(how) => (0, format!("allowed: {how}")),
+            Ok(how) => (0, format!("allowed: {how}{but}")),
             Err(why) => (2, format!("refused: {why}")),
         },
         (Some(fault), _) => (2, format!("nobody can play, {}", report.placed("", fault))),

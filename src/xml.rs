@@ -58,28 +58,33 @@ pub fn refuse(wrong: bool, at: usize, what: &str) -> Result<(), Fault> {
     }
 }
 
-/// Reads a whole file. An error is what Adobe's parser does not read.
-pub fn read(text: &str) -> Result<Document<'_>, Fault> {
+/// Reads a whole file, or up to what Adobe's parser does not read.
+pub fn read(text: &str) -> (Document<'_>, Result<(), Fault>) {
     let mut document = Document {
         text,
         ..Document::default()
     };
-    document.blanks();
-    while !document.rest().is_empty() {
-        document.next()?;
-        document.blanks();
-    }
-    if let Some((_, name)) = document.open.last() {
-        return Err((document.at, format!("write </{}> here", shown(name))));
-    }
+    let read = document.read();
     let is_control = |c: char| c < ' ' && !"\t\r\n".contains(c);
     if let Some(at) = text.find(is_control) {
         document.mind(true, at, "a control character: remove it");
     }
-    Ok(document)
+    (document, read)
 }
 
 impl<'a> Document<'a> {
+    fn read(&mut self) -> Result<(), Fault> {
+        self.blanks();
+        while !self.rest().is_empty() {
+            self.next()?;
+            self.blanks();
+        }
+        match self.open.last() {
+            Some((_, name)) => Err((self.at, format!("write </{}> here", shown(name)))),
+            None => Ok(()),
+        }
+    }
+
     /// Reads what begins here: a tag, text, or one of the others.
     fn next(&mut self) -> Result<(), Fault> {
         let at = self.at;
@@ -194,9 +199,11 @@ impl<'a> Document<'a> {
             if name != due {
                 // Where the end tag fits one further out, the start tag is at fault.
                 let is_outer = self.open.iter().any(|(_, open)| *open == name);
+                let is_closed = self.nodes.iter().any(|node| node.name == name);
                 let (name, due) = (shown(name), shown(due));
                 let what = match is_outer {
                     true => format!("<{due}> is open: write </{due}>, or /> for its >"),
+                    false if is_closed => format!("</{name}> closes nothing: remove it"),
                     false => format!("</{name}> where </{due}> is due: write that"),
                 };
                 return Err((if is_outer { start } else { at }, what));
@@ -224,6 +231,8 @@ impl<'a> Document<'a> {
             }
             let name = self.run("=> \t\r\n");
             refuse(name == "/", at, "write /> here, without a blank in it")?;
+            let is_tag = name.starts_with('<');
+            refuse(is_tag, at, "the tag before this has no end: write />")?;
             self.blanks();
             let is_named = !name.is_empty() && self.take("=");
             self.blanks();
@@ -239,7 +248,7 @@ impl<'a> Document<'a> {
                 return Err((at, format!("write {name}=\"...\" here, {right}")));
             }
             let value = self.text(quote);
-            let no_end = format!("no end of this value: write {quote} after it");
+            let no_end = format!("no end of this value, or a < in it: write {quote}, or &lt;");
             refuse(!self.take(quote), at, &no_end)?;
             self.mind(!apart, at, "attributes without a blank between: write one");
             let again = attributes.contains_key(name);

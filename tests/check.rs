@@ -94,6 +94,9 @@ fn entries() {
     com and its subdomains may connect to port 80
 =<allow-access-from domain="a.example" to-ports="8000,5222"/>
     a.example may connect to ports 8000, 5222
+=<allow-access-from domain="everyone" to-ports="80"/>
+    3:20: warning: "everyone" is a host of that name: for any site write *
+    everyone may connect to port 80
 =<allow-access-from domain="a.example" to-ports="*"/>
     a.example may connect to any port
 =<allow-access-from domain="a.example"/>
@@ -115,6 +118,16 @@ fn entries() {
 =<allow-access-from domain="a.example" to-ports="80 81"/>
     3:39: warning: "80 81" is not a port or a range, and some players (swf2es) drop the entry: write 80,81, with commas
     a.example may connect to port 80
+=<allow-access-from domain="a.example" to-ports="80 to 90"/>
+    3:39: warning: "80 to 90" is not a port or a range, and some players (swf2es) drop the entry: write ports from 1 to 65535, or *
+    a.example may connect to port 80
+=<allow-access-from domain="a.example" to-ports="80,,,"/>
+    3:39: warning: "" is not a port or a range, and some players (swf2es) drop the entry: write ports from 1 to 65535, or *
+    a.example may connect to port 80
+=<allow-access-from domain=" a.example" to-ports="80,x"/>
+    3:20: warning: Lightspark drops the entry for blanks in " a.example": remove them
+    3:40: warning: "x" is not a port or a range, and some players (swf2es) drop the entry...
+    grants nothing
 =<allow-access-from domain="a.example" to-ports="80-"/>
     3:39: warning: "80-" is not a port...
     a.example may connect to port 80
@@ -146,7 +159,7 @@ fn entries() {
     any site may connect to any port
 =<allow-access-from domain="a.example" to-ports="25,80,6660-6666"/>
     3:39: warning: Lightspark reads only the first port of 6660-6666...
-    3:39: warning: Flash Player refuses port 25, 6665, 6666 since version 24: use another
+    3:39: warning: Flash Player refuses 25, 6665, 6666 since version 24: use another port
     a.example may connect to ports 25, 80, 6660-6666
 =<allow-access-from domain="a.example" to-ports="80" secure="true"/>
     a.example, over HTTPS only, may connect to port 80
@@ -287,6 +300,10 @@ fn silverlight() {
 =<domain uri='a.example'/> <socket-resource port='4502' protocol='tcp'/>
     1:65: warning: "a.example" is not an origin: write such as http://game.example.com or *
     grants nothing
+=<domain uri='http://a b'/><domain uri='ftp://a.example'/> <socket-resource port='4502' protocol='tcp'/>
+    1:65: warning: "http://a b" is not an origin: write such as http://game.example.com or *
+    1:91: warning: "ftp://a.example" is not an origin...
+    grants nothing
 =<domain uri='*'/> <socket-resource port='*' protocol='tcp'/><socket-resource port='4502' protocol='tcp'/>
     2:18: warning: Silverlight refuses the file for "*": write 4502 to 4534, one or a range
     grants nothing
@@ -342,6 +359,14 @@ fn silverlight() {
     let grant = "any site may connect to port 4502";
     let methods = case.replace("<allow-from", "<allow-from http-methods='*'");
     compare(methods.as_bytes(), "943", &[grant]);
+    let inner = case.replace("<cross-domain-access>", "");
+    let inner = inner.replace("</cross-domain-access>", "");
+    let expected = [
+        "1:1: warning: this grants nothing: write a <policy> with <domain> and...",
+        "1:16: warning: <policy> must be in <cross-domain-access>: move it",
+        "grants nothing",
+    ];
+    compare(inner.as_bytes(), "943", &expected);
     // Silverlight passes over blanks before the declaration, and over nothing else.
     for (start, end) in [("\n <?xml version='1.0'?>", &[grant][..]), ("<!---->\n<?xml version='1.0'?>", &[
         "2:1: error: Silverlight and other strict readers refuse this declaration: begin with <?xml version=\"1.0\"?>, or remove it", "grants nothing"])] {
@@ -349,71 +374,88 @@ fn silverlight() {
     }
 }
 
-/// Each case: a file that Adobe's parser does not read, where, and why.
+/// Each case: a file that Adobe's parser does not read, where |, and why; {r} is a root.
 #[test]
 fn errors() {
     let table = r#"
-=
-    1:1: error: the file is empty: write a policy
-=<allow-access-from/>
-    1:1: error: <allow-access-from> must be in <cross-domain-policy>: move it
-=x<a/>
-    1:1: error: outside the root element: remove this
-=<a/> x
-    1:6: error: outside the root element: remove this
-=<a/><a/>
-    1:5: error: outside the root element...
-=</a>
-    1:1: error: outside the root element...
-=<![CDATA[x]]><a/>
-    1:1: error: outside the root element...
-=<a>
-    1:4: error: write </a> here
-=<a><b></a></b>
-    1:4: error: <b> is open: write </b>, or /> for its >
-=<a></b>
-    1:4: error: </b> where </a> is due: write that
-=<a></ a>
-    1:4: error: no name right after <: write it, or &lt;
-=<a b="1", c="2"/>
-    1:9: error: this is no attribute: remove it
-=<a></a
-    1:4: error: no end of this tag: write >
-=<a
-    1:1: error: no end of this tag: write >
-=<a / >
-    1:4: error: write /> here, without a blank in it
-=< a/>
-    1:1: error: no name right after <: write it, or &lt;
-=<a b/>
-    1:4: error: write b="..." here, with one pair of straight quotation marks
-=<a b=1/>
-    1:4: error: write b="..." here...
-=<a c='' b=“1”/>
-    1:9: error: write b="..." here...
-=<a b=""1"" c="d"/>
-    1:4: error: write b="..." here...
-=<a b="1 c="2"/>
-    1:4: error: write b="..." here...
-=<a b="1""/>
-    1:4: error: write b="..." here...
-=<a b="1/>
-    1:4: error: no end of this value: write " after it
-=<a b='1/><c d='2'/></a>
-    1:4: error: no end of this value: write ' after it
-=<a><![CDATA[</a>
-    1:13: error: no end of this: write ]]>
-=<!-- <a/>
-    1:5: error: no end of this: write -->
-=<?a <a/>
-    1:3: error: no end of this: write ?>
-=<!DOCTYPE a [ <a/>
-    1:1: error: no end of this DOCTYPE: write >
-=<!-- only -->
-    1:1: error: the file is empty: write a policy
+=|
+    the file is empty: write a policy
+=|<allow-access-from/>
+    <allow-access-from> must be in <cross-domain-policy>: move it
+=|x<{r}/>
+    outside the root element: remove this
+=<{r}/> |x
+    outside the root element: remove this
+=<{r}/>|<{r}/>
+    outside the root element...
+=|</{r}>
+    outside the root element...
+=|<![CDATA[x]]><{r}/>
+    outside the root element...
+=<{r}>|
+    write </{r}> here
+=<{r}>|<b></{r}></b>
+    <b> is open: write </b>, or /> for its >
+=<{r}>|</b>
+    </b> where </{r}> is due: write that
+=<{r}>|</ {r}>
+    no name right after <: write it, or &lt;
+=<{r} b="1"|, c="2"/>
+    this is no attribute: remove it
+=<{r}>|</{r}
+    no end of this tag: write >
+=|<{r}
+    no end of this tag: write >
+=<{r} |/ >
+    write /> here, without a blank in it
+=|< {r}/>
+    no name right after <: write it, or &lt;
+=<{r} |b/>
+    write b="..." here, with one pair of straight quotation marks
+=<{r} |b=1/>
+    write b="..." here...
+=<{r} c='' |b=“1”/>
+    write b="..." here...
+=<{r} |b=""1"" c="d"/>
+    write b="..." here...
+=<{r} |b="1 c="2"/>
+    write b="..." here...
+=<{r} |b="1""/>
+    write b="..." here...
+=<{r} |b="1/>
+    no end of this value, or a < in it: write ", or &lt;
+=<{r} |b='1/><c d='2'/></{r}>
+    no end of this value, or a < in it: write ', or &lt;
+=<{r}><![CDATA[|</{r}>
+    no end of this: write ]]>
+=<!--| <{r}/>
+    no end of this: write -->
+=<?|a <{r}/>
+    no end of this: write ?>
+=|<!DOCTYPE a [ <{r}/>
+    no end of this DOCTYPE: write >
+=|<!-- only -->
+    the file is empty: write a policy
+=<{r}><b/>|</b></{r}>
+    </b> closes nothing: remove it
+=<{r}><b c="1" |<d/></{r}>
+    the tag before this has no end: write />
+=|<site-control/><{r}/>
+    <site-control> must be in <cross-domain-policy>: move it
+=|<html><br></html>
+    <html> is no policy: write <cross-domain-policy>
 "#;
-    cases(table, |policy, expected| {
-        compare(policy.as_bytes(), "843", &[expected[0], "grants nothing"]);
+    cases(table, |case, expected| {
+        let root = "cross-domain-policy";
+        let case = case.replace("{r}", root);
+        let (before, after) = case.split_once('|').unwrap();
+        let column = before.chars().count() + 1;
+        let error = format!("1:{}: error: {}", column, expected[0].replace("{r}", root));
+        compare(
+            (before.to_owned() + after).as_bytes(),
+            "843",
+            &[&error, "grants nothing"],
+        );
     });
     let nul = "2:1: error: a NUL would end the policy here: remove it, or save it as UTF-8";
     compare(b"<a>\n\0</a>", "843", &[nul, "grants nothing"]);
@@ -539,6 +581,13 @@ fn ends_and_sizes() {
     let open = "5:24: warning: any site may use any port of this host: name the sites or the ports";
     compare(&shipped, "843", &[open, "any site may connect to any port"]);
     compare(EVERYWHERE.as_bytes(), "5000", &[GRANTED]);
+    let bare = NARROW.replace(" permitted-cross-domain-policies=\"master-only\"", "");
+    let expected = [
+        "1:22: warning: without permitted-cross-domain-policies=\"master-only\" this counts for nothing...",
+        "1:22: warning: Lightspark ignores the whole policy because of this...",
+        "grants nothing",
+    ];
+    compare(bare.as_bytes(), "843", &expected);
 }
 
 /// Text from the file can neither begin a line of its own nor flood the operator.

@@ -38,6 +38,10 @@ fn usage_errors_name_option_value_and_range() {
         (&["--listening=1"], &["unknown option \"--listening=1\""]),
         (&["843"], &["\"843\" is not an option"]),
         (
+            &["check", "x"],
+            &["\"check\" is not an option: write --check"],
+        ),
+        (
             &["-v", "policy.xml"],
             &["\"policy.xml\" is not an option", "--policy policy.xml"],
         ),

@@ -186,7 +186,7 @@ fn may_a_site_connect() {
 =www.example.com 8001 843
     allowed: by line 3; but 3:45: Lightspark reads only the first port of 8000-8010...
 =www.example.com 8011 843
-    refused: line 4 names www.example.com, but not port 8011
+    refused: line 3 names www.example.com, but not port 8011
 =www.example.com 5222 843
     refused: line 4 is for sites loaded over https only
 =https://www.example.com 5222 843
@@ -273,6 +273,21 @@ fn may_a_site_connect() {
         (
             "<allow-access-from domain=' * ' to-ports='80,x'/>",
             "refused: line 2 names a.example; but 2:20: Lightspark drops the entry",
+        ),
+        // What keeps an entry from naming a site, or a port.
+        (
+            "<allow-access-from domain='http://a.example' to-ports='80'/>",
+            "refused: no entry names a.example; but 2:20: \"http://a.example\" is not a name",
+        ),
+        (
+            "<allow-access-from domain='a.example' to-port='80'/>",
+            "refused: line 2 names a.example, but not port 80; but 2:1: without to-ports=",
+        ),
+        // The nearest reason is that of the entry that names the port.
+        (
+            "<allow-access-from domain='a.example' to-ports='80' secure='true'/>\n\
+             <allow-access-from domain='*' to-ports='90'/>",
+            "refused: line 2 is for sites loaded over https only",
         ),
         // An entry that all of them read comes before one that only some do.
         (

@@ -178,6 +178,30 @@ fn slow_answer_and_open_end_are_warnings() {
         text
     );
     assert!(text.contains("s;1;2;0 size="), "{}", text);
+
+    // Of an answer about a site too; and Flash Player waits no longer than 3 s.
+    for (wait, status, start) in [
+        (
+            1100,
+            0,
+            "POLICY OK - allowed: by line 1; but slow; but came in 2 pieces - ",
+        ),
+        (
+            3100,
+            2,
+            "POLICY CRITICAL - after 3 s, when Flash Player has given up - ",
+        ),
+    ] {
+        let address = serve_once(true, move |mut stream| {
+            stream.write_all(NARROW.as_bytes()).unwrap();
+            thread::sleep(Duration::from_millis(wait));
+            stream.write_all(b"\0").unwrap();
+        });
+        let question = ["--site", "game.example.com", "--to-port", "5222"];
+        let answer = probe(&[&[&*address.to_string(), "--timeout=9"], &question[..]].concat());
+        assert_eq!(answer.0, status, "{}", answer.1);
+        assert!(answer.1.starts_with(start), "{}", answer.1);
+    }
 }
 
 #[test]
