@@ -125,6 +125,10 @@ impl Options {
         }
         let mut operands = operands.into_iter();
         if task == Task::Check {
+            let named = given.iter().any(|name| ["-f", "--policy"].contains(name));
+            if named && operands.len() > 0 {
+                return Err("--check FILE and --policy FILE: name the file once".into());
+            }
             options.policy = operands.next().map_or(options.policy, PathBuf::from);
             if options.policy.as_os_str().is_empty() {
                 return Err("--check \"\": must name a file, or - for standard input".into());

@@ -48,7 +48,9 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
         let mut open = OpenOptions::new();
         let open = open.read(true).custom_flags(sys::O_NONBLOCK).open(path);
         let file = open.map_err(|e| match e.kind() {
-            ErrorKind::NotFound => error(e) + "; --policy FILE names another",
+            ErrorKind::NotFound if path == Path::new(options::POLICY_FILE) => {
+                error(e) + "; --policy FILE names another"
+            }
             _ => error(e),
         })?;
         if !file.metadata().map_err(error)?.is_file() {

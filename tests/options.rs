@@ -41,6 +41,7 @@ fn usage_errors_name_option_value_and_range() {
             &["check", "x"],
             &["\"check\" is not an option: write --check"],
         ),
+        (&["--check", "a", "-f", "b"], &["name the file once"]),
         (
             &["-v", "policy.xml"],
             &["\"policy.xml\" is not an option", "--policy policy.xml"],
