@@ -11,6 +11,9 @@ pub const MAX_SIZE: usize = 20_480;
 /// A range of so many ports and more is as good as *.
 const ANY: u16 = 65535 - 1024;
 
+/// The only one of the grants where there is none.
+pub const NO_GRANT: &str = "grants nothing";
+
 /// More warnings are left out.
 const MAX_WARNINGS: usize = 100;
 
@@ -187,7 +190,7 @@ impl Report {
             }
         }
         if grants.is_empty() {
-            grants.push("grants nothing".into());
+            grants.push(NO_GRANT.into());
         }
         grants
     }

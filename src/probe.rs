@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::check::{self, Lost, MAX_SIZE};
+use crate::check::{self, Lost, MAX_SIZE, NO_GRANT};
 use crate::conversation::REQUEST;
 use crate::log;
 use crate::options::Options;
@@ -76,6 +76,7 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
             Err(why) => (2, format!("refused: {why}")),
         },
         (Some(fault), _) => (2, format!("nobody can play, {}", report.placed("", fault))),
+        _ if report.grants() == [NO_GRANT] => (2, format!("nobody can play, {concerns}")),
         _ => (i32::from(!concerns.is_empty()), concerns),
     };
     let label = match status {

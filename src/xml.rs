@@ -9,6 +9,7 @@ use crate::log;
 /// What < and > do not count in, in a DOCTYPE.
 const QUOTES: &[(&str, &str)] = &[("<!--", "-->"), ("<?", "?>"), ("\"", "\""), ("'", "'")];
 
+const COMMENT: &str = "a comment is <!-- ... -->: write that";
 const NAME: &str = "this as a name: correct it, or part it from an attribute";
 
 /// A place in the text, in bytes; what is wrong there, and what to write instead.
@@ -80,6 +81,7 @@ impl<'a> Document<'a> {
             self.blanks();
         }
         match self.open.last() {
+            Some((start, name)) if name.starts_with('!') => Err((*start, COMMENT.into())),
             Some((_, name)) => Err((self.at, format!("write </{}> here", shown(name)))),
             None => Ok(()),
         }
@@ -101,7 +103,10 @@ impl<'a> Document<'a> {
         } else if self.take("<!DOCTYPE") {
             self.doctype(at)?;
         } else if self.open.is_empty() && !(is_tag && self.nodes.is_empty()) {
-            return Err((at, "outside the root element: remove this".into()));
+            return Err((
+                at,
+                "outside the root element: move this in, or remove it".into(),
+            ));
         } else if self.take("<![CDATA[") {
             self.until("]]>")?;
             self.node(at, "", Attributes::new());
@@ -202,6 +207,7 @@ impl<'a> Document<'a> {
                 let is_closed = self.nodes.iter().any(|node| node.name == name);
                 let (name, due) = (shown(name), shown(due));
                 let what = match is_outer {
+                    true if due.starts_with('!') => COMMENT.into(),
                     true => format!("<{due}> is open: write </{due}>, or /> for its >"),
                     false if is_closed => format!("</{name}> closes nothing: remove it"),
                     false => format!("</{name}> where </{due}> is due: write that"),

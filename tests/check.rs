@@ -383,9 +383,9 @@ fn errors() {
 =|<allow-access-from/>
     <allow-access-from> must be in <cross-domain-policy>: move it
 =|x<{r}/>
-    outside the root element: remove this
+    outside the root element: move this in, or remove it
 =<{r}/> |x
-    outside the root element: remove this
+    outside the root element: move this in, or remove it
 =<{r}/>|<{r}/>
     outside the root element...
 =|</{r}>
@@ -442,6 +442,10 @@ fn errors() {
     the tag before this has no end: write />
 =|<site-control/><{r}/>
     <site-control> must be in <cross-domain-policy>: move it
+=<{r}>|<!–x–></{r}>
+    a comment is <!-- ... -->: write that
+=<{r}>|<!–x–>
+    a comment is <!-- ... -->: write that
 =|<html><br></html>
     <html> is no policy: write <cross-domain-policy>
 "#;

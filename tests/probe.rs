@@ -318,6 +318,7 @@ fn a_policy_that_lets_nobody_in_is_critical() {
     const WRONG: &[&str] = &["<cross-domain-policy></a></cross-domain-policy>"];
     const NO_PORTS: &[&str] =
         &["<cross-domain-policy><allow-access-from domain='a.example'/></cross-domain-policy>\0"];
+    const DROPPED: &[&str] = &["<cross-domain-policy><site-control permitted-cross-domain-policies='master-only'/><allow-access-from to-ports='80,x' domain=' a.example'/></cross-domain-policy>\0"];
     const SILVERLIGHT: &[&str] = &["<access-policy/>\0"];
     for (answer, expected) in [
         (EMPTY, "nobody can play, 1:1: this grants nothing: write "),
@@ -333,6 +334,8 @@ fn a_policy_that_lets_nobody_in_is_critical() {
             WRONG,
             "nobody can play, 1:22: </a> where </cross-domain-policy> is due",
         ),
+        // Each player drops it for a reason of its own.
+        (DROPPED, "nobody can play, 1:102: \"x\" is not a port"),
         // The cause, before what is only a remark beside it.
         (NO_PORTS, "nobody can play, 1:22: without to-ports=\""),
         (
