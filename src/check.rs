@@ -424,7 +424,8 @@ impl Report {
             match *name {
                 _ if *name == "protocol" && !is_tcp || given.is_none() && !example.is_empty() => {
                     let example = format!("{name}=\"{example}\"");
-                    let all = name.starts_with("permitted") && self.ports.contains(&843);
+                    let all =
+                        *name == "permitted-cross-domain-policies" && self.ports.contains(&843);
                     let lost = if all { Everything } else { Entry };
                     self.rule(true, lost, (value.0, &example), MISSING);
                     entry.ranges.clear();

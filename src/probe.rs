@@ -12,7 +12,7 @@ use crate::options::Options;
 /// A slower answer is a warning.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// For a slower one Flash Player does not wait (Adobe, "Policy file changes in Flash Player 9 and 10").
+/// Flash Player waits no longer for port 843 (Adobe, "Policy file changes in Flash Player 9 and 10").
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What came back, how many reads it took to get it, the time from the start of connecting to the
@@ -59,7 +59,7 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
     let is_policy = text.contains("cross-domain-policy") || text.contains("access-policy");
     let is_whole = text.contains("</cross-domain-policy>") || text.contains("</access-policy>");
     let is_cut = report.error.is_some() && after_nul.is_none() && !is_whole;
-    let size = bytes.len();
+    let (size, grants) = (bytes.len(), report.grants().join("; "));
     let (status, verdict) = match (report.useless(), &options.question) {
         _ if bytes.is_empty() => (2, format!("no answer, connection {end}")),
         _ if bytes.len() > MAX_SIZE + 1 => (2, format!("more than {MAX_SIZE} bytes")),
@@ -69,14 +69,16 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
             let what = format!("incomplete after {size} bytes, connection {end}");
             (2, what)
         }
-        _ if time > PATIENCE => (2, "after 3 s, when Flash Player has given up".into()),
+        _ if port == 843 && time > PATIENCE => {
+            (2, "after 3 s, when Flash Player has given up".into())
+        }
         _ if port == 943 && after_nul.is_some() => (2, "a NUL, which Silverlight refuses".into()),
         (_, Some((site, to_port))) => match report.may_connect(site, *to_port) {
             Ok(how) => (0, format!("allowed: {how}{but}")),
             Err(why) => (2, format!("refused: {why}")),
         },
         (Some(fault), _) => (2, format!("nobody can play, {}", report.placed("", fault))),
-        _ if report.grants() == [NO_GRANT] => (2, format!("nobody can play, {concerns}")),
+        _ if grants == NO_GRANT => (2, format!("nobody can play, {concerns}")),
         _ => (i32::from(!concerns.is_empty()), concerns),
     };
     let label = match status {
@@ -86,7 +88,6 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
     };
     let dash = if verdict.is_empty() { "" } else { " - " };
     let nul = after_nul.map_or("no NUL", |_| "ends with NUL");
-    let grants = report.grants().join("; ");
     let micros = time.as_micros() as u64;
     let (ms, tenths) = (micros / 1000, micros / 100 % 10);
     let found = format!("{size} bytes in {ms}.{tenths} ms, {nul}, {grants}");
