@@ -27,7 +27,7 @@ static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static CHANGED: Condvar = Condvar::new();
 
 /// Lines go to the system log from now on if they are to, or if standard error is a TCP connection:
-/// under inetd it is the player's. An error means that there is none.
+/// under inetd it is the player's. An error means that they are to, and that there is none.
 pub fn open(to_system: bool) -> io::Result<()> {
     let stderr = io::stderr().as_fd().try_clone_to_owned();
     let players = stderr.map_or(false, |fd| TcpStream::from(fd).peer_addr().is_ok());
@@ -35,8 +35,8 @@ pub fn open(to_system: bool) -> io::Result<()> {
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(PATIENCE))?;
         let there = socket.connect(SYSTEM_LOG);
+        there.or_else(|e| if players { Ok(()) } else { Err(e) })?;
         *lock(&SYSTEM) = Some((socket, players));
-        there?;
     }
     Ok(())
 }
