@@ -74,18 +74,22 @@ fn restart_on_a_listener_loses_nobody() {
 }
 
 /// inetd with `nowait`, busybox tcpsvd: standard output and error are the connection too, and
-/// nothing but the answer may be written to it.
+/// nothing but the answer may be written to it, even where there is no system log to write to.
 #[test]
 fn connection_is_answered_and_nothing_else_is_written_to_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    for (request, expected) in [(REQUEST, answer()), (b"junk", Vec::new())] {
+    for (request, expected, option) in [
+        (REQUEST, answer(), "-v"),
+        (b"junk", Vec::new(), "-v"),
+        (REQUEST, answer(), "--syslog"),
+    ] {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, _) = listener.accept().unwrap();
         client.write_all(request).unwrap();
         let mut command = given(socket.try_clone().unwrap());
         command.stdout(Stdio::from(OwnedFd::from(socket.try_clone().unwrap())));
         command.stderr(Stdio::from(OwnedFd::from(socket)));
-        let mut child = command.arg("-v").spawn().unwrap();
+        let mut child = command.arg(option).spawn().unwrap();
         drop(command);
         assert_eq!(read_all(&client).unwrap(), expected);
         assert_eq!(wait_for(&mut child).code(), Some(0));
