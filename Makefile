@@ -31,10 +31,16 @@ POLICY = $(policydir)/crossdomain.xml
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 OLDEST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-# The same as the release profile in Cargo.toml. RUSTFLAGS of the environment are added.
+# For the linker; `make SCRIPT=` where that is one that takes none, such as gold or mold.
+SCRIPT = src/without-unwinding.ld
+
+# The same as the release profile in Cargo.toml, but for the script. RUSTFLAGS of the environment are
+# added.
 COMPILE = $(RUSTC) --edition 2021 --crate-name flash_policy_serv -C opt-level=s -C lto \
     -C codegen-units=1 -C panic=abort -C strip=symbols $(RUSTFLAGS) \
+    $(if $(SCRIPT),-C link-arg=-Wl$(comma)-T$(comma)$(SCRIPT)) \
     $(if $(TARGET),--target $(TARGET)) $(if $(LINKER),-C linker=$(LINKER))
+comma = ,
 
 # What the program is built from beside its source; a build that worked has written it down.
 export SETTINGS = $(COMPILE) $(VERSION) $(POLICY)
@@ -70,7 +76,7 @@ MUSL = $(subst -gnu,-musl,$(HOST))
 MUSL_INSTALLED = $(wildcard $(shell $(RUSTC) --print target-libdir --target $(MUSL)))
 static:
 	$(MAKE) TARGET=$(or $(TARGET),$(if $(MUSL_INSTALLED),$(MUSL),$(HOST))) \
-	    RUSTFLAGS='$(RUSTFLAGS) -C target-feature=+crt-static -C link-arg=-Wl,-T,src/static.ld'
+	    RUSTFLAGS='$(RUSTFLAGS) -C target-feature=+crt-static'
 
 run: $(BUILT)
 	echo 'ask it in another terminal: $(BUILT) --probe 8430 --public-port 843'
