@@ -119,7 +119,7 @@ fn firewall_managers_are_not_fought_unless_forced() {
         assert!(lab
             .run("g", &["status"])
             .ok()
-            .contains(&format!("rules owned by: {}\n", manager)));
+            .contains(&format!("rules owned by: {}: ", manager)));
         lab.down();
         assert_eq!(lab.rules(), before);
         server.stop();
