@@ -44,8 +44,10 @@ fn auto_takes_the_backend_in_use_and_refuses_a_mix() {
         lab.sh("g", "iptables-legacy -P FORWARD DROP");
         lab.way_through(&mut server, GATEWAY);
         for backend in ["nft", "iptables"] {
-            up(&["--backend", backend])
-                .fails(1, "overrides iptables-legacy filter FORWARD: policy -j DROP:");
+            up(&["--backend", backend]).fails(
+                1,
+                "overrides iptables-legacy filter FORWARD: policy -j DROP:",
+            );
         }
         // Forced, it says what is in the way, and does not call itself up.
         let said = up(&["--backend=nft", "--force"]).ok();

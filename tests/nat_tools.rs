@@ -98,7 +98,10 @@ fn client_sets_the_default_route() {
         let lab = Lab::new(shell, "nft");
         let before = lab.sh("i", "ip route del default; ip route");
         lab.run("i", &["client", "--gateway", "172.16.1.186"])
-            .fails(1, "172.16.1.186 is not another host on a network of this one");
+            .fails(
+                1,
+                "172.16.1.186 is not another host on a network of this one",
+            );
         lab.run("i", &["client", "--gateway", INNER])
             .fails(1, "is not another host");
         assert_eq!(lab.sh("i", "ip route"), before);
