@@ -29,7 +29,7 @@ fn killed_at_any_point(lab: Lab) {
         &lab,
         "#!/bin/sh
 real=$(PATH=/usr/sbin:/sbin:/usr/bin:/bin command -v TOOL)
-case \" $* \" in *' -c '* | *' list '* | *' --test '*) exec $real \"$@\" ;; esac
+case \" $* \" in *' -c '* | *' list '* | *' --version '*) exec $real \"$@\" ;; esac
 case $STAGE in
 half) sed '/^[*]nat/,$d' | $real \"$@\" ;;
 after) $real \"$@\" ;;
@@ -82,7 +82,7 @@ fn fails_whole(lab: Lab) {
         &lab,
         "#!/bin/sh
 real=$(PATH=/usr/sbin:/sbin:/usr/bin:/bin command -v TOOL)
-case \" $* \" in *' -c '* | *' list '* | *' --test '*) exec $real \"$@\" ;; esac
+case \" $* \" in *' -c '* | *' list '* | *' --version '*) exec $real \"$@\" ;; esac
 test ! -e DONE || exec $real \"$@\"
 : >DONE
 test TOOL = nft || sed '/^[*]nat/,$d' | $real \"$@\"
