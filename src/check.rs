@@ -52,14 +52,11 @@ const INNER_NUL: &str = "a NUL would end the policy here: remove it, or save it 
 const NUL: &str = "the NUL here is left out, since the server adds its own: remove it";
 const LONG: &str = "an answer over 1400 bytes may come in parts, and then fail: shorten the file";
 const HANGS: &str = "with its NUL a multiple of 4096 bytes, this hangs Lightspark: add a blank";
-const STRICT: &str = "Silverlight and other strict readers refuse ";
 const ENCODING: &str = "Silverlight and other strict readers know UTF-8, not {}: write UTF-8";
-const TEXT: &str = "text has no meaning in a policy: remove it";
 const ATTRIBUTE: &str = "no attribute {} counts here: remove it, or correct it (in lower case)";
 const MISSING: &str = "without {} this counts for nothing: write that in";
 const STOPS: &str = "Lightspark ignores {} because of this: correct it, or remove it";
-const ELSEWHERE: &str =
-    "Lightspark ignores a policy with site-control unless it is from port 843: \
+const ELSEWHERE: &str = "Lightspark ignores a policy with site-control unless from port 843: \
     remove it, serve port 843 alone, or say --public-port 843";
 const ALSO_ASKED: &str = "players also ask the port they want, and may hang there: \
     write <site-control permitted-cross-domain-policies=\"master-only\"/>";
@@ -74,13 +71,13 @@ const LOW: &str = "{} has ports below 1024, which only a policy from such a port
     serve it on port 843, or say --public-port 843";
 const CLOSED: &str = "Flash Player refuses {} since version 24: use another port";
 const BLANKS: &str = "Lightspark drops the entry for blanks in \"{}\": remove them";
-const LIST: &str =
-    "\"{}\" is not a port or a range, and some players (swf2es) drop the entry: write ";
+const LIST: &str = "\"{}\" is no port or range, and some players (swf2es) drop the entry: \
+    write ports from 1 to 65535 with commas between, or * alone";
 const RANGE: &str = "Lightspark reads only the first port of {}: write the ports, or *";
-const MISPLACED: &str = "Silverlight asks port 943, Flash Player any other: serve this on port {}";
+const MISPLACED: &str = "Silverlight asks port 943, Flash Player any other: serve this on its port";
 const URI: &str = "\"{}\" is not an origin: write such as http://game.example.com or *";
 const PORT: &str = "Silverlight refuses the file for \"{}\": write 4502 to 4534, one or a range";
-const EMPTY: &str = "this grants nothing: write {} in it";
+const EMPTY: &str = "this grants nothing: write <allow-access-from>, or for Silverlight <policy>";
 
 /// What is lost for what a warning says: with Lightspark alone a range but for its first port, the
 /// entry that it is about, what follows, or everything; with other players the policy, the sites
@@ -157,6 +154,8 @@ pub fn check(file: &[u8], ports: &[u16]) -> Report {
         let fault = (text.len(), "further warnings are left out".into());
         report.warnings.push((fault, Nothing));
     }
+    report.warnings.sort_by_key(|warning| warning.0 .0);
+    report.warnings.dedup();
     report
 }
 
@@ -223,7 +222,6 @@ impl Report {
     /// May a Flash file from `site` open a socket to `port` of this host? Names the line that allows
     /// it and what readers differ about, or the nearest reason why not.
     pub fn may_connect(&self, site: &Site, port: u16) -> Result<String, String> {
-        let host = &site.host;
         if let Some(fault) = self.cause(Everything) {
             return Err(self.placed("", fault));
         } else if !self.is_flash {
@@ -233,50 +231,45 @@ impl Report {
         } else if port < 1024 && self.ports.iter().all(is_high) {
             return Err("only a policy from a port below 1024 can grant such a port".into());
         }
-        let (mut refused, mut allowed) = (None, None);
+        let answer = |entry| self.answer(entry, site, port);
+        match self.entries.iter().map(answer).min_by_key(|a| a.0) {
+            Some((0 | 1, how)) => Ok(how),
+            Some((_, why)) => Err(why),
+            None => Err(format!("no entry names {}", site.host)),
+        }
+    }
+
+    /// What that is by an entry, and how far from what all players grant.
+    fn answer(&self, entry: &Access, site: &Site, port: u16) -> (usize, String) {
+        let host = &site.host;
         // An address has no name, and no suffix.
         let is_host = |site: &String| {
             let domain = site.to_ascii_lowercase();
             let is_end = |suffix: &str| format!(".{host}").ends_with(suffix);
             domain.strip_prefix('*').map_or(domain == *host, is_end)
         };
-        let named = |entry: &&Access| entry.sites.iter().any(is_host);
-        for entry in self.entries.iter().filter(named) {
-            let (line, _) = self.position(entry.tag.start);
-            if !entry.ranges.iter().any(|r| (r.0..=r.1).contains(&port)) {
-                let (_, why) = self.drops(entry, |lost| lost >= Ports);
-                let not = format!("line {line} names {host}, but not port {port}{why}");
-                refused = refused.or(Some(not));
-                continue;
-            } else if entry.is_secure && !site.over_https {
-                refused = Some(format!("line {line} is for sites loaded over https only"));
-                continue;
-            }
-            let is_first = entry.ranges.iter().any(|range| range.0 == port);
-            let minds = |lost| match lost {
-                Lost::Range => !is_first,
-                Lost::Secure => !site.over_https,
-                lost => lost != Nothing && lost != Ports,
-            };
-            let (drops, mut but) = self.drops(entry, minds);
-            if port < 1024 && self.ports.iter().any(is_high) {
-                but += "; but only where players ask a port below 1024";
-            }
-            match drops {
-                0 => return Ok(format!("by line {line}{but}")),
-                1 => allowed = allowed.or(Some(format!("by line {line}{but}"))),
-                _ => refused = Some(format!("line {line} names {host}{but}")),
-            }
+        let is_named = entry.sites.iter().any(is_host);
+        let has_port = entry.ranges.iter().any(|r| (r.0..=r.1).contains(&port));
+        let is_first = entry.ranges.iter().any(|r| r.0 == port);
+        let is_barred = entry.is_secure && !site.over_https;
+        let (drops, mut but) = self.drops(entry, |lost| match lost {
+            _ if !is_named || !has_port => lost >= Ports,
+            Lost::Range => !is_first,
+            Lost::Secure => !site.over_https,
+            lost => lost != Nothing && lost != Ports,
+        });
+        if has_port && port < 1024 && self.ports.iter().any(is_high) {
+            but += "; but only where players ask a port below 1024";
         }
-        let nameless = self.entries.iter().filter(|entry| entry.sites.is_empty());
-        let why = |entry| self.drops(entry, |lost| lost == Entry).1;
-        let none = || {
-            format!(
-                "no entry names {host}{}",
-                nameless.map(why).collect::<String>()
-            )
-        };
-        allowed.ok_or_else(|| refused.unwrap_or_else(none))
+        let line = format!("line {}", self.position(entry.tag.start).0);
+        match drops {
+            _ if entry.sites.is_empty() => (4, format!("no entry names {host}{but}")),
+            _ if !is_named => (5, format!("no entry names {host}")),
+            _ if !has_port => (3, format!("{line} names {host}, but not port {port}{but}")),
+            _ if is_barred => (2, format!("{line} is for sites loaded over https only")),
+            0 | 1 => (drops, format!("by {line}{but}")),
+            _ => (2, format!("{line} names {host}{but}")),
+        }
     }
 
     /// By how many an entry is dropped, Lightspark and others, for warnings of such a grade, and what
@@ -302,13 +295,8 @@ impl Report {
     fn rule(&mut self, wrong: bool, lost: Lost, (at, value): (usize, &str), text: &str) {
         let is_worst = lost == Everything && self.warnings.iter().all(|w| w.1 != lost);
         if wrong && (is_worst || self.warnings.len() < MAX_WARNINGS) {
-            // Most are found in the order of the file.
-            let place = self.warnings.partition_point(|w| w.0 .0 <= at);
-            let warning = ((at, text.replace("{}", &shown(value))), lost);
-            let before = self.warnings.get(place.wrapping_sub(1));
-            if before != Some(&warning) {
-                self.warnings.insert(place, warning);
-            }
+            let fault = (at, text.replace("{}", &shown(value)));
+            self.warnings.push((fault, lost));
         }
     }
 
@@ -318,54 +306,44 @@ impl Report {
         let nul = text.find('\0');
         refuse(nul.is_some(), nul.unwrap_or(0), INNER_NUL)?;
         let (mut document, read) = xml::read(text);
-        let empty = (0, "the file is empty: write a policy".into());
         let root = match document.nodes.first() {
-            None => return read.and(Err(empty)),
+            None => return read.and(Err((0, "the file is empty: write a policy".into()))),
             Some(root) => (root.at, root.name),
         };
         let is_root = ELEMENTS.iter().any(|e| (e.0, e.1) == (root.1, ""));
         refuse(!is_root, root.0, &stray(root.1, ""))?;
         read?;
         self.is_flash = root.1 == "cross-domain-policy";
-        let encoding = document.encoding.as_str();
-        let is = |name: &str| encoding.eq_ignore_ascii_case(name);
-        let is_utf8 = is("") || is("utf-8");
+        let encoding = document.encoding.to_ascii_lowercase();
+        let is_utf8 = ["", "utf-8"].contains(&&*encoding);
+        let is_known = is_utf8 || self.is_flash && ["us-ascii", "iso-8859-1"].contains(&&*encoding);
+        self.rule(!is_known, Policy, (0, &document.encoding), ENCODING);
         if let (Err(e), true) = (std::str::from_utf8(plain), is_utf8) {
             let what = "bytes that are not UTF-8: save it as UTF-8";
-            document.minded.push((e.valid_up_to(), what.into()));
+            document.mind(true, e.valid_up_to(), what);
         }
-        let is_known = self.is_flash && (is("us-ascii") || is("iso-8859-1"));
-        self.rule(!is_utf8 && !is_known, Policy, (0, encoding), ENCODING);
-        // The names of the open elements, ? for one that nobody knows, ! for one that is not in its
-        // place; what is in them does not count.
-        let mut path: Vec<&str> = Vec::new();
+        // The names of the open elements, ! for one that is not in its place, ? for one that nobody
+        // knows; what is in them does not count.
+        let mut path = vec![""];
         for node in &document.nodes {
-            path.truncate(node.depth);
+            path.truncate(node.depth + 1);
             let parent = path.last().copied().unwrap_or_default();
-            let known = ELEMENTS.iter().find(|e| (e.0, e.1) == (node.name, parent));
-            let is_named = ELEMENTS.iter().any(|e| e.0 == node.name);
-            match known {
-                Some(element) => self.element(node, element),
-                None if parent == "!" || parent == "?" && !is_named => {}
-                None if node.name.contains('=') => {}
-                None if node.name.is_empty() => self.rule(true, Nothing, (node.at, ""), TEXT),
-                None => self.rule(true, Nothing, (node.at, ""), &stray(node.name, parent)),
+            let is_known = ELEMENTS.iter().any(|e| e.0 == node.name);
+            let element = ELEMENTS.iter().find(|e| (e.0, e.1) == (node.name, parent));
+            if let Some(element) = element {
+                self.element(node, element);
+            } else if parent != "!" && (is_known || parent != "?") && !node.name.contains('=') {
+                self.rule(true, Nothing, (node.at, ""), &stray(node.name, parent));
             }
-            path.push(match known {
-                Some(element) => element.0,
-                None if parent == "!" || is_named => "!",
-                None => "?",
-            });
+            let stray = if is_known { "!" } else { "?" };
+            path.push(element.map_or(stray, |element| element.0));
         }
         // Silverlight passes over blanks before the declaration (Moonlight's sources).
         let start = text.len() - text.trim_start().len();
         for (at, what) in &document.minded {
-            if !self.is_flash && start > 0 && *at == start {
-                continue;
-            }
-            let what = STRICT.to_owned() + what;
-            refuse(!self.is_flash, *at, &what)?;
-            self.rule(true, Policy, (*at, ""), &what);
+            let is_passed = start > 0 && *at == start;
+            refuse(!self.is_flash && !is_passed, *at, what)?;
+            self.rule(self.is_flash, Policy, (*at, ""), what);
         }
         if self.is_flash && !self.warnings.iter().any(|w| w.1 == Lightspark) {
             self.lightspark(&document.nodes);
@@ -374,16 +352,12 @@ impl Report {
         let controlled = nodes.any(|node| node.depth == 1 && node.name == "site-control");
         let asked = self.is_flash && !controlled && self.ports.contains(&843);
         self.rule(asked, Policy, (root.0, ""), ALSO_ASKED);
-        let (port, entry) = match self.is_flash {
-            true => ("843", "<allow-access-from>"),
-            false => ("943", "a <policy> with <domain> and <socket-resource>"),
-        };
         let empty = self.useless().is_none() && !self.entries.iter().any(Access::grants);
         let fits = |port: &u16| (*port == 943) != self.is_flash;
         let (some, all) = (self.ports.iter().any(fits), self.ports.iter().all(fits));
         let lost = if some { Ports } else { Everything };
-        self.rule(!all, lost, (root.0, port), MISPLACED);
-        self.rule(empty, Everything, (root.0, entry), EMPTY);
+        self.rule(!all, lost, (root.0, ""), MISPLACED);
+        self.rule(empty, Everything, (root.0, ""), EMPTY);
         Ok(())
     }
 
@@ -418,29 +392,27 @@ impl Report {
         }
         let protocol = node.attributes.get("protocol");
         let is_tcp = protocol.map_or(false, |(_, value)| value == "tcp");
+        let is_master = self.ports.contains(&843);
         for (name, example) in *known {
             let given = node.attributes.get(name);
             let value = given.map_or((node.at, ""), |(at, value)| (*at, value.as_str()));
             match *name {
                 _ if *name == "protocol" && !is_tcp || given.is_none() && !example.is_empty() => {
                     let example = format!("{name}=\"{example}\"");
-                    let all =
-                        *name == "permitted-cross-domain-policies" && self.ports.contains(&843);
-                    let lost = if all { Everything } else { Entry };
+                    let is_all = is_master && node.name == "site-control";
+                    let lost = if is_all { Everything } else { Entry };
                     self.rule(true, lost, (value.0, &example), MISSING);
-                    entry.ranges.clear();
                 }
                 "permitted-cross-domain-policies" => {
                     let elsewhere = self.ports.iter().any(|port| *port != 843);
                     self.rule(elsewhere, Lightspark, value, ELSEWHERE);
-                    let master = self.ports.contains(&843);
                     let plain = value.1.trim().to_ascii_lowercase();
                     let known = ["all", "master-only", "by-content-type", "by-ftp-filename"];
                     let known = known.contains(&&*plain);
-                    self.rule(master && !known, Everything, value, REFUSED);
-                    self.rule(master && plain == "all", Policy, value, ALSO_ASKED);
+                    self.rule(is_master && !known, Everything, value, REFUSED);
+                    self.rule(is_master && plain == "all", Policy, value, ALSO_ASKED);
                     let cased = known && plain != value.1;
-                    self.rule(master && cased, Lightspark, value, CASE);
+                    self.rule(is_master && cased, Lightspark, value, CASE);
                 }
                 "domain" => {
                     let domain = value.1.trim();
@@ -463,15 +435,15 @@ impl Report {
                     self.rule(!is_clear, Lost::Secure, value, SECURE);
                 }
                 "uri" => {
-                    let mut schemes = ["http://", "https://", "file://"].iter();
-                    let host = schemes.find_map(|scheme| value.1.strip_prefix(scheme));
-                    let is_host = |host: &str| !host.is_empty() && !host.contains(' ');
-                    let is_origin = value.1 == "*" || host.map_or(false, is_host);
+                    let (scheme, host) = value.1.split_once("://").unwrap_or_default();
+                    let is_scheme = ["http", "https", "file"].contains(&scheme);
+                    let is_host = is_scheme && !host.is_empty() && !host.contains(' ');
+                    let is_origin = value.1 == "*" || is_host;
                     self.rule(!is_origin, Entry, value, URI);
                     entry.sites.extend(is_origin.then(|| value.1.into()));
                 }
                 "port" if is_tcp => {
-                    let usable = |r: &Range| 4502 <= r.0 && r.0 <= r.1 && r.1 <= 4534;
+                    let usable = |r: &Range| 4502 <= r.0 && r.1 <= 4534;
                     entry.ranges.extend(range(value.1).filter(usable));
                     self.rule(entry.ranges.is_empty(), Everything, value, PORT);
                 }
@@ -497,32 +469,17 @@ impl Report {
         self.rule(alone && list != "*", Line, (at, list), BLANKS);
         for given in list.split(',') {
             let item = given.trim();
-            let ports = item.split([' ', ';']).filter(|port| !port.is_empty());
-            let ports: Vec<&str> = ports.collect();
-            let every = ["all", "any", "0-65535"].contains(&&*item.to_ascii_lowercase());
-            let range = range(item);
-            let right = match range {
-                Some((first, last)) if first > last => format!("{last}-{first}"),
-                Some(_) if item == "*" && !alone => "* alone".into(),
-                Some(_) => String::new(),
-                None if every => "*".into(),
-                None if ports.len() > 1 && ports.iter().all(|port| number(port).is_some()) => {
-                    ports.join(",") + ", with commas"
-                }
-                None => "ports from 1 to 65535, or *".into(),
-            };
-            let text = LIST.to_owned() + &right;
-            self.rule(!right.is_empty(), Entry, (at, item), &text);
-            let is_long = range.map_or(false, |r| r.0 < r.1) && item != "*";
+            let range = range(item).filter(|_| alone || item != "*");
+            self.rule(range.is_none(), Entry, (at, item), LIST);
+            let is_long = range.map_or(false, |r| r.0 < r.1) && !alone;
             self.rule(is_long, Lost::Range, (at, item), RANGE);
             // Of what is none Lightspark takes the number that it begins with, and * without blanks.
-            let end = item.find(|c: char| !c.is_ascii_digit());
-            let first = item.get(..end.unwrap_or(item.len())).and_then(number);
-            ranges.extend(match range {
-                Some((1, 65535)) if given != "*" && !alone && item == "*" => None,
-                Some((first, last)) if first <= last => range,
-                _ => first.filter(|first| *first > 0).map(|first| (first, first)),
-            });
+            let digits = item.split(|c: char| !c.is_ascii_digit()).next();
+            let first = digits.and_then(number).filter(|first| *first > 0);
+            ranges.extend(range.or(match given {
+                "*" => Some((1, 65535)),
+                _ => first.map(|first| (first, first)),
+            }));
         }
         let named = || ranges.iter().filter(|r| r.1 - r.0 < ANY);
         let low = named().any(|r| r.0 < 1024) && self.ports.iter().any(is_high);
@@ -548,7 +505,7 @@ fn range(text: &str) -> Option<Range> {
     let text = if text == "*" { "1-65535" } else { text };
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let range = number(first.trim()).zip(number(last.trim()));
-    range.filter(|range| range.0 > 0)
+    range.filter(|range| 0 < range.0 && range.0 <= range.1)
 }
 
 fn in_words(ranges: &[Range]) -> String {
@@ -572,6 +529,7 @@ fn stray(name: &str, parent: &str) -> String {
     match ELEMENTS.iter().find(|e| e.0.eq_ignore_ascii_case(local)) {
         Some(e) if e.0 != name => format!("<{found}> is not read: write <{}>", e.0),
         Some(e) if !e.1.is_empty() => format!("<{found}> must be in <{}>: move it", e.1),
+        _ if name.is_empty() => "text has no meaning in a policy: remove it".into(),
         _ if parent.is_empty() => format!("<{found}> is no policy: write <cross-domain-policy>"),
         _ => format!("<{found}> has no meaning in a socket policy: remove it"),
     }

@@ -9,8 +9,13 @@ use crate::log;
 /// What < and > do not count in, in a DOCTYPE.
 const QUOTES: &[(&str, &str)] = &[("<!--", "-->"), ("<?", "?>"), ("\"", "\""), ("'", "'")];
 
+const BARE: &str = "no name right after <: write it, or &lt;";
 const COMMENT: &str = "a comment is <!-- ... -->: write that";
+const NO_END: &str = "no end of the tag before this: write > or />";
 const NAME: &str = "this as a name: correct it, or part it from an attribute";
+const OUTSIDE: &str = "outside the root element: move this in, or remove it";
+const VALUE: &str =
+    "write NAME=\"VALUE\" here, in one pair of straight quotation marks, or remove this";
 
 /// A place in the text, in bytes; what is wrong there, and what to write instead.
 pub type Fault = (usize, String);
@@ -65,33 +70,25 @@ pub fn read(text: &str) -> (Document<'_>, Result<(), Fault>) {
         text,
         ..Document::default()
     };
-    let read = document.read();
-    let is_control = |c: char| c < ' ' && !"\t\r\n".contains(c);
-    if let Some(at) = text.find(is_control) {
+    if let Some(at) = text.find(|c: char| c < ' ' && !"\t\r\n".contains(c)) {
         document.mind(true, at, "a control character: remove it");
+    }
+    let mut read = Ok(());
+    document.blanks();
+    while read.is_ok() && !document.rest().is_empty() {
+        read = document.next();
+        document.blanks();
+    }
+    if let (Ok(()), Some((_, name))) = (&read, document.open.last()) {
+        read = Err((document.at, format!("write </{}> here", shown(name))));
     }
     (document, read)
 }
 
 impl<'a> Document<'a> {
-    fn read(&mut self) -> Result<(), Fault> {
-        self.blanks();
-        while !self.rest().is_empty() {
-            self.next()?;
-            self.blanks();
-        }
-        match self.open.last() {
-            Some((start, name)) if name.starts_with('!') => Err((*start, COMMENT.into())),
-            Some((_, name)) => Err((self.at, format!("write </{}> here", shown(name)))),
-            None => Ok(()),
-        }
-    }
-
     /// Reads what begins here: a tag, text, or one of the others.
     fn next(&mut self) -> Result<(), Fault> {
         let at = self.at;
-        let rest = self.rest().strip_prefix('<');
-        let is_tag = rest.map_or(false, |rest| !rest.starts_with(['!', '/']));
         if self.take("<!--") {
             let comment = self.until("-->")?;
             if let Some(place) = format!("{comment}-").find("--") {
@@ -102,28 +99,24 @@ impl<'a> Document<'a> {
             self.instruction(at, instruction);
         } else if self.take("<!DOCTYPE") {
             self.doctype(at)?;
-        } else if self.open.is_empty() && !(is_tag && self.nodes.is_empty()) {
-            return Err((
-                at,
-                "outside the root element: move this in, or remove it".into(),
-            ));
         } else if self.take("<![CDATA[") {
             self.until("]]>")?;
-            self.node(at, "", Attributes::new());
+            self.node(at, "", Attributes::new())?;
         } else if self.take("<") {
             self.tag(at)?;
         } else {
             self.text("<");
-            self.node(at, "", Attributes::new());
+            self.node(at, "", Attributes::new())?;
         }
         Ok(())
     }
 
     /// What is between <? and ?>, of which only the declaration counts.
     fn instruction(&mut self, at: usize, instruction: &str) {
-        let name = instruction.split([' ', '\t', '\r', '\n']).next();
-        if !name.map_or(false, |name| name.eq_ignore_ascii_case("xml")) {
-            return self.mind(!name.map_or(false, is_name), at + 2, NAME);
+        let name = instruction.split(char::is_whitespace).next();
+        let name = name.unwrap_or_default();
+        if !name.eq_ignore_ascii_case("xml") {
+            return self.mind(!is_name(name), at + 2, NAME);
         }
         let words: Vec<&str> = instruction.split_whitespace().collect();
         let words = words.join(" ").replace(" =", "=").replace("= ", "=");
@@ -134,9 +127,8 @@ impl<'a> Document<'a> {
             | ["xml version=", _, " encoding=", encoding, " standalone=", _, ""] => Some(encoding),
             _ => None,
         };
-        let is_sign = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         let mut values = parts.iter().skip(1).step_by(2);
-        let is_right = encoding.is_some() && values.all(|value| value.chars().all(is_sign));
+        let is_right = encoding.is_some() && !values.any(|value| value.contains(' '));
         let what = "this declaration: begin with <?xml version=\"1.0\"?>, or remove it";
         self.mind(at > 0 || !is_right, at, what);
         self.encoding = encoding.unwrap_or_default().into();
@@ -144,8 +136,7 @@ impl<'a> Document<'a> {
 
     /// The DOCTYPE at `at`. What is declared in it does not count.
     fn doctype(&mut self, at: usize) -> Result<(), Fault> {
-        self.at = at;
-        let outline = self.skip_doctype(QUOTES).unwrap_or_default();
+        let outline = self.skip_doctype(at, QUOTES).unwrap_or_default();
         let head = outline.split('[').next().unwrap_or_default();
         let words: Vec<&str> = head.split_whitespace().collect();
         let is_right = match words[..] {
@@ -153,22 +144,20 @@ impl<'a> Document<'a> {
             ["!DOCTYPE", name, "PUBLIC", "\"", "\""] => is_name(name),
             _ => false,
         };
-        if !is_right {
-            // Adobe's parser counts each < and >, wherever it stands.
-            self.at = at;
-            let is_open = self.skip_doctype(&[]).is_none();
-            refuse(is_open, at, "no end of this DOCTYPE: write >")?;
-        }
+        // Adobe's parser counts each < and >, wherever it stands.
+        let is_open = !is_right && self.skip_doctype(at, &[]).is_none();
+        refuse(is_open, at, "no end of this DOCTYPE: write >")?;
         let wrong = !is_right || self.has_doctype || !self.nodes.is_empty();
         self.mind(wrong, at, "this DOCTYPE: remove it, no player needs one");
         self.has_doctype = true;
         Ok(())
     }
 
-    /// Skips to where as many > as < have come. Returns what else there is, with a " for what is in
-    /// `quotes`.
-    fn skip_doctype(&mut self, quotes: &[(&str, &str)]) -> Option<String> {
+    /// Skips what begins at `at`, until as many > as < have come. Returns what else there is, with a "
+    /// for what is in `quotes`.
+    fn skip_doctype(&mut self, at: usize, quotes: &[(&str, &str)]) -> Option<String> {
         let (mut outline, mut depth) = (String::new(), 0);
+        self.at = at;
         loop {
             outline += self.run("<>\"'");
             if let Some((_, end)) = quotes.iter().find(|(mark, _)| self.take(mark)) {
@@ -193,24 +182,23 @@ impl<'a> Document<'a> {
         let is_at_end = self.rest().starts_with('>');
         let before = word.strip_suffix('/').filter(|_| is_at_end);
         let name = before.unwrap_or(word);
-        let is_bare = name.is_empty() || name == "/";
-        refuse(is_bare, at, "no name right after <: write it, or &lt;")?;
+        refuse(["", "/"].contains(&name), at, BARE)?;
+        refuse(name.starts_with('!'), at, COMMENT)?;
         self.at = at + 1 + name.len();
         let attributes = self.attributes()?;
+        let end = self.at;
         let is_empty = self.take("/");
-        refuse(!self.take(">"), at, "no end of this tag: write >")?;
+        refuse(!self.take(">"), end, NO_END)?;
         if let Some(name) = name.strip_prefix('/') {
+            refuse(self.open.is_empty(), at, OUTSIDE)?;
             let (start, due) = self.open.pop().unwrap_or_default();
             if name != due {
                 // Where the end tag fits one further out, the start tag is at fault.
                 let is_outer = self.open.iter().any(|(_, open)| *open == name);
-                let is_closed = self.nodes.iter().any(|node| node.name == name);
                 let (name, due) = (shown(name), shown(due));
                 let what = match is_outer {
-                    true if due.starts_with('!') => COMMENT.into(),
                     true => format!("<{due}> is open: write </{due}>, or /> for its >"),
-                    false if is_closed => format!("</{name}> closes nothing: remove it"),
-                    false => format!("</{name}> where </{due}> is due: write that"),
+                    false => format!("</{name}> closes nothing: write </{due}>, or remove it"),
                 };
                 return Err((if is_outer { start } else { at }, what));
             }
@@ -218,41 +206,33 @@ impl<'a> Document<'a> {
             self.mind(has_more, at, "more than a name in an end tag: remove it");
         } else {
             self.mind(!is_name(name), at + 1, NAME);
-            self.node(at, name, attributes);
+            self.node(at, name, attributes)?;
             self.open.extend((!is_empty).then_some((at, name)));
         }
         Ok(())
     }
 
-    /// The attributes of a tag, up to its end or that of the text.
+    /// The attributes of a tag, up to its end, or where it has none, to what comes instead.
     fn attributes(&mut self) -> Result<Attributes<'a>, Fault> {
         let mut attributes = Attributes::new();
-        // Where the last one is, its name, and whether it has no value.
-        let mut last = (0, "", false);
+        // Where the last one is, and whether it has no value.
+        let mut last = (0, false);
         loop {
             let apart = self.blanks();
             let (at, rest) = (self.at, self.rest());
-            if rest.is_empty() || rest.starts_with('>') || rest.starts_with("/>") {
+            let ends = ["<", ">", "/>", "/ "];
+            if rest.is_empty() || ends.iter().any(|end| rest.starts_with(end)) {
                 return Ok(attributes);
             }
             let name = self.run("=> \t\r\n");
-            refuse(name == "/", at, "write /> here, without a blank in it")?;
-            let is_tag = name.starts_with('<');
-            refuse(is_tag, at, "the tag before this has no end: write />")?;
             self.blanks();
             let is_named = !name.is_empty() && self.take("=");
             self.blanks();
             let quote = self.skip(1);
-            if !is_named || !["\"", "'"].contains(&quote) {
-                // With doubled marks the last is empty, without its second one this is in quotes.
-                let (at, name) = match !apart && (last.2 || name.contains(['"', '\''])) {
-                    true => (last.0, last.1),
-                    false => (at, name.trim_end_matches('/')),
-                };
-                refuse(!is_name(name), at, "this is no attribute: remove it")?;
-                let right = "with one pair of straight quotation marks";
-                return Err((at, format!("write {name}=\"...\" here, {right}")));
-            }
+            let is_right = is_named && ["\"", "'"].contains(&quote);
+            // With doubled marks the last is empty, without its second one this is in quotes.
+            let is_last = !apart && (last.1 || name.contains(['"', '\'']));
+            refuse(!is_right, if is_last { last.0 } else { at }, VALUE)?;
             let value = self.text(quote);
             let no_end = format!("no end of this value, or a < in it: write {quote}, or &lt;");
             refuse(!self.take(quote), at, &no_end)?;
@@ -260,7 +240,7 @@ impl<'a> Document<'a> {
             let again = attributes.contains_key(name);
             self.mind(again, at, "a repeated attribute: remove one");
             self.mind(!is_name(name), at, NAME);
-            last = (at, name, value.is_empty());
+            last = (at, value.is_empty());
             attributes.entry(name).or_insert((at, value));
         }
     }
@@ -290,18 +270,22 @@ impl<'a> Document<'a> {
         text.replace(['\t', '\r', '\n'], " ")
     }
 
-    fn node(&mut self, at: usize, name: &'a str, attributes: Attributes<'a>) {
+    fn node(&mut self, at: usize, name: &'a str, attributes: Attributes<'a>) -> Result<(), Fault> {
         let depth = self.open.len();
+        let is_root = self.nodes.is_empty() && !name.is_empty();
+        refuse(depth == 0 && !is_root, at, OUTSIDE)?;
         self.nodes.push(Node {
             at,
             depth,
             name,
             attributes,
         });
+        Ok(())
     }
 
-    fn mind(&mut self, wrong: bool, at: usize, what: &str) {
-        self.minded.extend(wrong.then(|| (at, what.into())));
+    pub fn mind(&mut self, wrong: bool, at: usize, what: &str) {
+        let fault = || format!("Silverlight and other strict readers refuse {what}");
+        self.minded.extend(wrong.then(|| (at, fault())));
     }
 
     /// Skips and returns what comes before `mark`, and skips the mark.

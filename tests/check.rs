@@ -48,7 +48,7 @@ fn cases(table: &str, try_case: impl Fn(&str, &[&str])) {
 fn entries() {
     let table = r#"
 =
-    1:1: warning: this grants nothing: write <allow-access-from> in it
+    1:1: warning: this grants nothing: write <allow-access-from>, or for Silverlight <policy>
     grants nothing
 =<allow-access-from domain="LocalHost" to-ports="80"/>
     LocalHost may connect to port 80
@@ -104,35 +104,35 @@ fn entries() {
     3:1: warning: Lightspark ignores what follows because of this...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="5222,0"/>
-    3:39: warning: "0" is not a port or a range, and some players (swf2es) drop the entry: write ports from 1 to 65535, or *
+    3:39: warning: "0" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 5222
 =<allow-access-from domain="a.example" to-ports="65536"/>
-    3:39: warning: "65536" is not a port...
+    3:39: warning: "65536" is no port...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="+80"/>
-    3:39: warning: "+80" is not a port...
+    3:39: warning: "+80" is no port...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="80;81"/>
-    3:39: warning: "80;81" is not a port or a range, and some players (swf2es) drop the entry: write 80,81, with commas
+    3:39: warning: "80;81" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80 81"/>
-    3:39: warning: "80 81" is not a port or a range, and some players (swf2es) drop the entry: write 80,81, with commas
+    3:39: warning: "80 81" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80 to 90"/>
-    3:39: warning: "80 to 90" is not a port or a range, and some players (swf2es) drop the entry: write ports from 1 to 65535, or *
+    3:39: warning: "80 to 90" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80,,,"/>
-    3:39: warning: "" is not a port or a range, and some players (swf2es) drop the entry: write ports from 1 to 65535, or *
+    3:39: warning: "" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain=" a.example" to-ports="80,x"/>
     3:20: warning: Lightspark drops the entry for blanks in " a.example": remove them
-    3:40: warning: "x" is not a port or a range, and some players (swf2es) drop the entry...
+    3:40: warning: "x" is no port or range, and some players (swf2es) drop the entry...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="80-"/>
-    3:39: warning: "80-" is not a port...
+    3:39: warning: "80-" is no port...
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80, *"/>
-    3:39: warning: "*" is not a port or a range, and some players (swf2es) drop the entry: write * alone
+    3:39: warning: "*" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports=" * "/>
     3:39: warning: Lightspark drops the entry for blanks in " * ": remove them
@@ -140,13 +140,13 @@ fn entries() {
 =<allow-access-from domain="a.example" to-ports="5222, 8000"/>
     a.example may connect to ports 5222, 8000
 =<allow-access-from domain="a.example" to-ports="ALL"/>
-    3:39: warning: "ALL" is not a port or a range, and some players (swf2es) drop the entry: write *
+    3:39: warning: "ALL" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     grants nothing
 =<allow-access-from domain="a.example" to-ports="0-65535"/>
-    3:39: warning: "0-65535" is not a port or a range, and some players (swf2es) drop the entry: write *
+    3:39: warning: "0-65535" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     grants nothing
 =<allow-access-from domain="a.example" to-ports="8010-8000"/>
-    3:39: warning: "8010-8000" is not a port or a range, and some players (swf2es) drop the entry: write 8000-8010
+    3:39: warning: "8010-8000" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 8010
 =<allow-access-from domain="a.example" to-ports="5222,8000-8010"/>
     3:39: warning: Lightspark reads only the first port of 8000-8010: write the ports, or *
@@ -155,7 +155,7 @@ fn entries() {
     a.example may connect to port 80
 =<allow-access-from domain="*" to-ports="80,*"/>
     3:20: warning: any site may use any port of this host: name the sites or the ports
-    3:31: warning: "*" is not a port or a range, and some players (swf2es) drop the entry: write * alone
+    3:31: warning: "*" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     any site may connect to any port
 =<allow-access-from domain="a.example" to-ports="25,80,6660-6666"/>
     3:39: warning: Lightspark reads only the first port of 6660-6666...
@@ -221,7 +221,7 @@ fn served_from() {
 =master-only 80,5222 127.0.0.1:843 [::1]:843
     a.example may connect to ports 80, 5222
 =master-only 80,5222 842
-    2:15: warning: Lightspark ignores a policy with site-control unless it is from port 843: remove it, serve port 843 alone, or say --public-port 843
+    2:15: warning: Lightspark ignores a policy with site-control unless from port 843: remove it, serve port 843 alone, or say --public-port 843
     a.example may connect to ports 80, 5222
 =master-only 80,5222 0
     2:15: warning: Lightspark ignores a policy with site-control unless...
@@ -262,7 +262,7 @@ fn served_from() {
     3:39: warning: 1000-1100 has ports below 1024...
     a.example may connect to ports 1024-1100
 =- 80 943
-    1:1: warning: Silverlight asks port 943, Flash Player any other: serve this on port 843
+    1:1: warning: Silverlight asks port 943, Flash Player any other: serve this on its port
     grants nothing
 "#;
     cases(table, |case, expected| {
@@ -325,7 +325,7 @@ fn silverlight() {
     2:1: warning: without port="4502-4534" this counts for nothing...
     grants nothing
 =</allow-from><domain uri='*'/><allow-from> <socket-resource port='4502' protocol='tcp'/>
-    1:1: warning: this grants nothing: write a <policy> with <domain> and <socket-resource> in it
+    1:1: warning: this grants nothing: write <allow-access-from>, or for Silverlight <policy>
     1:70: warning: <domain> must be in <allow-from>: move it
     grants nothing
 =<domain uri='*'/><!-- a -- b --> <socket-resource port='4502' protocol='tcp'/>
@@ -354,7 +354,7 @@ fn silverlight() {
     let granted = "any site may connect to port 4502";
     compare(&other.concat(), "943", &[expected, granted]);
     let expected =
-        "1:1: warning: Silverlight asks port 943, Flash Player any other: serve this on port 943";
+        "1:1: warning: Silverlight asks port 943, Flash Player any other: serve this on its port";
     compare(case.as_bytes(), "843", &[expected, "grants nothing"]);
     let grant = "any site may connect to port 4502";
     let methods = case.replace("<allow-from", "<allow-from http-methods='*'");
@@ -362,7 +362,7 @@ fn silverlight() {
     let inner = case.replace("<cross-domain-access>", "");
     let inner = inner.replace("</cross-domain-access>", "");
     let expected = [
-        "1:1: warning: this grants nothing: write a <policy> with <domain> and...",
+        "1:1: warning: this grants nothing: write <allow-access-from>, or...",
         "1:16: warning: <policy> must be in <cross-domain-access>: move it",
         "grants nothing",
     ];
@@ -397,31 +397,31 @@ fn errors() {
 =<{r}>|<b></{r}></b>
     <b> is open: write </b>, or /> for its >
 =<{r}>|</b>
-    </b> where </{r}> is due: write that
+    </b> closes nothing: write </{r}>, or remove it
 =<{r}>|</ {r}>
     no name right after <: write it, or &lt;
 =<{r} b="1"|, c="2"/>
-    this is no attribute: remove it
-=<{r}>|</{r}
-    no end of this tag: write >
-=|<{r}
-    no end of this tag: write >
+    write NAME="VALUE" here, in one pair of straight quotation marks, or remove this
+=<{r}></{r}|
+    no end of the tag before this: write > or />
+=<{r}|
+    no end of the tag before this: write > or />
 =<{r} |/ >
-    write /> here, without a blank in it
+    no end of the tag before this: write > or />
 =|< {r}/>
     no name right after <: write it, or &lt;
 =<{r} |b/>
-    write b="..." here, with one pair of straight quotation marks
+    write NAME="VALUE" here, in one pair of straight quotation marks, or remove this
 =<{r} |b=1/>
-    write b="..." here...
+    write NAME="VALUE" here...
 =<{r} c='' |b=“1”/>
-    write b="..." here...
+    write NAME="VALUE" here...
 =<{r} |b=""1"" c="d"/>
-    write b="..." here...
+    write NAME="VALUE" here...
 =<{r} |b="1 c="2"/>
-    write b="..." here...
+    write NAME="VALUE" here...
 =<{r} |b="1""/>
-    write b="..." here...
+    write NAME="VALUE" here...
 =<{r} |b="1/>
     no end of this value, or a < in it: write ", or &lt;
 =<{r} |b='1/><c d='2'/></{r}>
@@ -437,9 +437,9 @@ fn errors() {
 =|<!-- only -->
     the file is empty: write a policy
 =<{r}><b/>|</b></{r}>
-    </b> closes nothing: remove it
+    </b> closes nothing: write </{r}>, or remove it
 =<{r}><b c="1" |<d/></{r}>
-    the tag before this has no end: write />
+    no end of the tag before this: write > or />
 =|<site-control/><{r}/>
     <site-control> must be in <cross-domain-policy>: move it
 =<{r}>|<!–x–></{r}>
