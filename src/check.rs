@@ -11,9 +11,6 @@ pub const MAX_SIZE: usize = 20_480;
 /// A range of so many ports and more is as good as *.
 const ANY: u16 = 65535 - 1024;
 
-/// The only one of the grants where there is none.
-pub const NO_GRANT: &str = "grants nothing";
-
 /// More warnings are left out.
 const MAX_WARNINGS: usize = 100;
 
@@ -121,12 +118,6 @@ struct Access {
     is_secure: bool,
 }
 
-impl Access {
-    fn grants(&self) -> bool {
-        !self.sites.is_empty() && !self.ranges.is_empty()
-    }
-}
-
 /// The first and the last port.
 type Range = (u16, u16);
 
@@ -171,10 +162,7 @@ impl Report {
     pub fn grants(&self) -> Vec<String> {
         let mut grants = Vec::new();
         let is_useless = self.useless().is_some();
-        // Nobody knows whether a site is asked for over HTTPS, or which port of a range.
-        let counts = |lost| lost >= Line && lost != Lost::Secure;
-        let is_taken = |entry: &&Access| entry.grants() && self.drops(entry, counts).0 < 2;
-        for entry in self.entries.iter().filter(|e| !is_useless && is_taken(e)) {
+        for entry in self.taken().filter(|_| !is_useless) {
             let sites = entry.sites.iter();
             let sites = sites.map(|site| match site.strip_prefix("*.") {
                 Some(name) => format!("{name} and its subdomains"),
@@ -189,15 +177,24 @@ impl Report {
             }
         }
         if grants.is_empty() {
-            grants.push(NO_GRANT.into());
+            grants.push("grants nothing".into());
         }
         grants
     }
 
     /// Why nobody at all is let in.
     pub fn useless(&self) -> Option<&Fault> {
-        let any = self.entries.iter().any(Access::grants);
+        let any = self.taken().next().is_some();
         self.cause(if any { Everything } else { Ports })
+    }
+
+    /// The entries that grant something to some player.
+    fn taken(&self) -> impl Iterator<Item = &Access> {
+        let grants = |entry: &&Access| !entry.sites.is_empty() && !entry.ranges.is_empty();
+        // Nobody knows whether a site is asked for over HTTPS, or which port of a range.
+        let counts = |lost| lost >= Line && lost != Lost::Secure;
+        let is_taken = move |entry: &&Access| self.drops(entry, counts).0 < 2;
+        self.entries.iter().filter(grants).filter(is_taken)
     }
 
     /// Why the file is not read, or the first warning for which that much is lost.
@@ -250,17 +247,14 @@ impl Report {
         };
         let is_named = entry.sites.iter().any(is_host);
         let has_port = entry.ranges.iter().any(|r| (r.0..=r.1).contains(&port));
-        let is_first = entry.ranges.iter().any(|r| r.0 == port);
         let is_barred = entry.is_secure && !site.over_https;
-        let (drops, mut but) = self.drops(entry, |lost| match lost {
-            _ if !is_named || !has_port => lost >= Ports,
-            Lost::Range => !is_first,
+        let (drops, but) = self.drops(entry, |lost| match lost {
+            _ if !is_named => lost == Entry,
+            _ if !has_port => lost >= Ports,
+            Lost::Range => !entry.ranges.iter().any(|r| r.0 == port),
             Lost::Secure => !site.over_https,
             lost => lost != Nothing && lost != Ports,
         });
-        if has_port && port < 1024 && self.ports.iter().any(is_high) {
-            but += "; but only where players ask a port below 1024";
-        }
         let line = format!("line {}", self.position(entry.tag.start).0);
         match drops {
             _ if entry.sites.is_empty() => (4, format!("no entry names {host}{but}")),
@@ -352,7 +346,7 @@ impl Report {
         let controlled = nodes.any(|node| node.depth == 1 && node.name == "site-control");
         let asked = self.is_flash && !controlled && self.ports.contains(&843);
         self.rule(asked, Policy, (root.0, ""), ALSO_ASKED);
-        let empty = self.useless().is_none() && !self.entries.iter().any(Access::grants);
+        let empty = self.useless().is_none() && self.taken().next().is_none();
         let fits = |port: &u16| (*port == 943) != self.is_flash;
         let (some, all) = (self.ports.iter().any(fits), self.ports.iter().all(fits));
         let lost = if some { Ports } else { Everything };

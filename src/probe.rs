@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::check::{self, Lost, MAX_SIZE, NO_GRANT};
+use crate::check::{self, Lost, MAX_SIZE};
 use crate::conversation::REQUEST;
 use crate::log;
 use crate::options::Options;
@@ -48,11 +48,8 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
         .iter()
         .map(|what| format!("; but {what}"))
         .collect();
-    for rest in [false, true] {
-        let is_such = |lost| lost > Lost::Nothing && rest == (lost < Lost::Policy);
-        let warnings = report.warnings.iter().filter(|w| is_such(w.1));
-        concerns.extend(warnings.map(|w| report.placed("", &w.0)));
-    }
+    let minded = report.warnings.iter().filter(|w| w.1 != Lost::Nothing);
+    concerns.extend(minded.map(|w| report.placed("", &w.0)));
 
     let concerns = concerns.join(", ");
     let beginning = log::beginning(&bytes);
@@ -78,7 +75,6 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
             Err(why) => (2, format!("refused: {why}")),
         },
         (Some(fault), _) => (2, format!("nobody can play, {}", report.placed("", fault))),
-        _ if grants == NO_GRANT => (2, format!("nobody can play, {concerns}")),
         _ => (i32::from(!concerns.is_empty()), concerns),
     };
     let label = match status {

@@ -10,7 +10,7 @@ use crate::log;
 const QUOTES: &[(&str, &str)] = &[("<!--", "-->"), ("<?", "?>"), ("\"", "\""), ("'", "'")];
 
 const BARE: &str = "no name right after <: write it, or &lt;";
-const COMMENT: &str = "a comment is <!-- ... -->: write that";
+const COMMENT: &str = "neither <!-- ... --> nor <!DOCTYPE ...>: write that, or remove this";
 const NO_END: &str = "no end of the tag before this: write > or />";
 const NAME: &str = "this as a name: correct it, or part it from an attribute";
 const OUTSIDE: &str = "outside the root element: move this in, or remove it";
@@ -70,9 +70,6 @@ pub fn read(text: &str) -> (Document<'_>, Result<(), Fault>) {
         text,
         ..Document::default()
     };
-    if let Some(at) = text.find(|c: char| c < ' ' && !"\t\r\n".contains(c)) {
-        document.mind(true, at, "a control character: remove it");
-    }
     let mut read = Ok(());
     document.blanks();
     while read.is_ok() && !document.rest().is_empty() {
@@ -81,6 +78,9 @@ pub fn read(text: &str) -> (Document<'_>, Result<(), Fault>) {
     }
     if let (Ok(()), Some((_, name))) = (&read, document.open.last()) {
         read = Err((document.at, format!("write </{}> here", shown(name))));
+    }
+    if let Some(at) = text.find(|c: char| c < ' ' && !"\t\r\n".contains(c)) {
+        document.mind(true, at, "a control character: remove it");
     }
     (document, read)
 }
@@ -127,8 +127,9 @@ impl<'a> Document<'a> {
             | ["xml version=", _, " encoding=", encoding, " standalone=", _, ""] => Some(encoding),
             _ => None,
         };
+        let is_sign = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         let mut values = parts.iter().skip(1).step_by(2);
-        let is_right = encoding.is_some() && !values.any(|value| value.contains(' '));
+        let is_right = encoding.is_some() && values.all(|value| value.chars().all(is_sign));
         let what = "this declaration: begin with <?xml version=\"1.0\"?>, or remove it";
         self.mind(at > 0 || !is_right, at, what);
         self.encoding = encoding.unwrap_or_default().into();

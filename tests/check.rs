@@ -443,9 +443,9 @@ fn errors() {
 =|<site-control/><{r}/>
     <site-control> must be in <cross-domain-policy>: move it
 =<{r}>|<!–x–></{r}>
-    a comment is <!-- ... -->: write that
+    neither <!-- ... --> nor <!DOCTYPE ...>: write that, or remove this
 =<{r}>|<!–x–>
-    a comment is <!-- ... -->: write that
+    neither <!-- ... --> nor <!DOCTYPE ...>: write that, or remove this
 =|<html><br></html>
     <html> is no policy: write <cross-domain-policy>
 "#;
