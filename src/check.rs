@@ -240,10 +240,9 @@ impl Report {
     fn answer(&self, entry: &Access, site: &Site, port: u16) -> (usize, String) {
         let host = &site.host;
         // An address has no name, and no suffix.
-        let is_host = |site: &String| {
-            let domain = site.to_ascii_lowercase();
-            let is_end = |suffix: &str| format!(".{host}").ends_with(suffix);
-            domain.strip_prefix('*').map_or(domain == *host, is_end)
+        let is_host = |site: &String| match site.to_ascii_lowercase().strip_prefix('*') {
+            Some(suffix) => format!(".{host}").ends_with(suffix),
+            None => site.eq_ignore_ascii_case(host),
         };
         let is_named = entry.sites.iter().any(is_host);
         let has_port = entry.ranges.iter().any(|r| (r.0..=r.1).contains(&port));
@@ -458,22 +457,19 @@ impl Report {
 
     /// The ports in a list, as far as they are right, and may be granted from here.
     fn port_list(&mut self, (at, list): (usize, &str)) -> Vec<Range> {
-        let mut ranges = Vec::new();
         let alone = list.trim() == "*";
+        let mut ranges = if alone { vec![(1, 65535)] } else { vec![] };
         self.rule(alone && list != "*", Line, (at, list), BLANKS);
-        for given in list.split(',') {
+        for given in list.split(',').filter(|_| !alone) {
             let item = given.trim();
-            let range = range(item).filter(|_| alone || item != "*");
-            self.rule(range.is_none(), Entry, (at, item), LIST);
-            let is_long = range.map_or(false, |r| r.0 < r.1) && !alone;
+            let right = range(item);
+            self.rule(right.is_none(), Entry, (at, item), LIST);
+            let is_long = right.map_or(false, |r| r.0 < r.1);
             self.rule(is_long, Lost::Range, (at, item), RANGE);
             // Of what is none Lightspark takes the number that it begins with, and * without blanks.
-            let digits = item.split(|c: char| !c.is_ascii_digit()).next();
-            let first = digits.and_then(number).filter(|first| *first > 0);
-            ranges.extend(range.or(match given {
-                "*" => Some((1, 65535)),
-                _ => first.map(|first| (first, first)),
-            }));
+            let lead = item.split(|c: char| !c.is_ascii_digit()).next();
+            let read = if given == "*" { Some("1-65535") } else { lead };
+            ranges.extend(right.or_else(|| read.and_then(range)));
         }
         let named = || ranges.iter().filter(|r| r.1 - r.0 < ANY);
         let low = named().any(|r| r.0 < 1024) && self.ports.iter().any(is_high);
@@ -494,9 +490,8 @@ fn is_high(port: &u16) -> bool {
     !(1..1024).contains(port)
 }
 
-/// `PORT`, `FIRST-LAST` or `*`.
+/// `PORT` or `FIRST-LAST`.
 fn range(text: &str) -> Option<Range> {
-    let text = if text == "*" { "1-65535" } else { text };
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let range = number(first.trim()).zip(number(last.trim()));
     range.filter(|range| 0 < range.0 && range.0 <= range.1)

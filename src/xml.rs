@@ -180,12 +180,10 @@ impl<'a> Document<'a> {
     /// blank, `>` or `/>`, and reads an end tag as it reads a start tag.
     fn tag(&mut self, at: usize) -> Result<(), Fault> {
         let word = self.run("> \t\r\n");
-        let is_at_end = self.rest().starts_with('>');
-        let before = word.strip_suffix('/').filter(|_| is_at_end);
-        let name = before.unwrap_or(word);
+        self.at -= usize::from(word.ends_with('/') && self.rest().starts_with('>'));
+        let name = self.text.get(at + 1..self.at).unwrap_or_default();
         refuse(["", "/"].contains(&name), at, BARE)?;
         refuse(name.starts_with('!'), at, COMMENT)?;
-        self.at = at + 1 + name.len();
         let attributes = self.attributes()?;
         let end = self.at;
         let is_empty = self.take("/");
