@@ -505,7 +505,6 @@ fn in_words(ranges: &[Range]) -> String {
     let words = words.collect::<Vec<_>>().join(", ");
     match ranges {
         _ if ranges.contains(&(1, 65535)) => "any port".into(),
-        _ if ranges.contains(&(1024, 65535)) => "any port from 1024".into(),
         [(first, last)] if first == last => format!("port {words}"),
         _ => format!("ports {words}"),
     }

@@ -9,13 +9,11 @@ use crate::log;
 /// What < and > do not count in, in a DOCTYPE.
 const QUOTES: &[(&str, &str)] = &[("<!--", "-->"), ("<?", "?>"), ("\"", "\""), ("'", "'")];
 
-const BARE: &str = "no name right after <: write it, or &lt;";
-const COMMENT: &str = "neither <!-- ... --> nor <!DOCTYPE ...>: write that, or remove this";
+const BARE: &str = "no name right after <: write it, or &lt;, or for a comment <!-- ... -->";
 const NO_END: &str = "no end of the tag before this: write > or />";
 const NAME: &str = "this as a name: correct it, or part it from an attribute";
 const OUTSIDE: &str = "outside the root element: move this in, or remove it";
-const VALUE: &str =
-    "write NAME=\"VALUE\" here, in one pair of straight quotation marks, or remove this";
+const VALUE: &str = "write NAME=\"VALUE\" here: one pair of straight quotation marks, no < in it";
 
 /// A place in the text, in bytes; what is wrong there, and what to write instead.
 pub type Fault = (usize, String);
@@ -154,7 +152,7 @@ impl<'a> Document<'a> {
         Ok(())
     }
 
-    /// Skips what begins at `at`, until as many > as < have come. Returns what else there is, with a "
+    /// Skips what begins at `at`, until as many > as < have come. Returns what else there is, with "
     /// for what is in `quotes`.
     fn skip_doctype(&mut self, at: usize, quotes: &[(&str, &str)]) -> Option<String> {
         let (mut outline, mut depth) = (String::new(), 0);
@@ -182,8 +180,7 @@ impl<'a> Document<'a> {
         let word = self.run("> \t\r\n");
         self.at -= usize::from(word.ends_with('/') && self.rest().starts_with('>'));
         let name = self.text.get(at + 1..self.at).unwrap_or_default();
-        refuse(["", "/"].contains(&name), at, BARE)?;
-        refuse(name.starts_with('!'), at, COMMENT)?;
+        refuse(["", "/"].contains(&name) || name.starts_with('!'), at, BARE)?;
         let attributes = self.attributes()?;
         let end = self.at;
         let is_empty = self.take("/");
@@ -228,13 +225,11 @@ impl<'a> Document<'a> {
             let is_named = !name.is_empty() && self.take("=");
             self.blanks();
             let quote = self.skip(1);
-            let is_right = is_named && ["\"", "'"].contains(&quote);
+            let value = self.text(quote);
+            let is_right = is_named && ["\"", "'"].contains(&quote) && self.take(quote);
             // With doubled marks the last is empty, without its second one this is in quotes.
             let is_last = !apart && (last.1 || name.contains(['"', '\'']));
             refuse(!is_right, if is_last { last.0 } else { at }, VALUE)?;
-            let value = self.text(quote);
-            let no_end = format!("no end of this value, or a < in it: write {quote}, or &lt;");
-            refuse(!self.take(quote), at, &no_end)?;
             self.mind(!apart, at, "attributes without a blank between: write one");
             let again = attributes.contains_key(name);
             self.mind(again, at, "a repeated attribute: remove one");

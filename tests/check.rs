@@ -256,7 +256,7 @@ fn served_from() {
 =- 80 1023
     a.example may connect to port 80
 =- * 1024
-    a.example may connect to any port from 1024
+    a.example may connect to ports 1024-65535
 =- 1000-1100 1024
     3:39: warning: Lightspark reads only the first port of 1000-1100...
     3:39: warning: 1000-1100 has ports below 1024...
@@ -399,9 +399,9 @@ fn errors() {
 =<{r}>|</b>
     </b> closes nothing: write </{r}>, or remove it
 =<{r}>|</ {r}>
-    no name right after <: write it, or &lt;
+    no name right after <: write it, or &lt;, or for a comment <!-- ... -->
 =<{r} b="1"|, c="2"/>
-    write NAME="VALUE" here, in one pair of straight quotation marks, or remove this
+    write NAME="VALUE" here: one pair of straight quotation marks, no < in it
 =<{r}></{r}|
     no end of the tag before this: write > or />
 =<{r}|
@@ -409,23 +409,23 @@ fn errors() {
 =<{r} |/ >
     no end of the tag before this: write > or />
 =|< {r}/>
-    no name right after <: write it, or &lt;
+    no name right after <: write it, or &lt;, or for a comment <!-- ... -->
 =<{r} |b/>
-    write NAME="VALUE" here, in one pair of straight quotation marks, or remove this
+    write NAME="VALUE" here: one pair of straight quotation marks, no < in it
 =<{r} |b=1/>
-    write NAME="VALUE" here...
+    write NAME="VALUE" here: ...
 =<{r} c='' |b=“1”/>
-    write NAME="VALUE" here...
+    write NAME="VALUE" here: ...
 =<{r} |b=""1"" c="d"/>
-    write NAME="VALUE" here...
+    write NAME="VALUE" here: ...
 =<{r} |b="1 c="2"/>
-    write NAME="VALUE" here...
+    write NAME="VALUE" here: ...
 =<{r} |b="1""/>
-    write NAME="VALUE" here...
+    write NAME="VALUE" here: ...
 =<{r} |b="1/>
-    no end of this value, or a < in it: write ", or &lt;
+    write NAME="VALUE" here: ...
 =<{r} |b='1/><c d='2'/></{r}>
-    no end of this value, or a < in it: write ', or &lt;
+    write NAME="VALUE" here: ...
 =<{r}><![CDATA[|</{r}>
     no end of this: write ]]>
 =<!--| <{r}/>
@@ -443,9 +443,9 @@ fn errors() {
 =|<site-control/><{r}/>
     <site-control> must be in <cross-domain-policy>: move it
 =<{r}>|<!–x–></{r}>
-    neither <!-- ... --> nor <!DOCTYPE ...>: write that, or remove this
+    no name right after <: write it, or &lt;, or for a comment <!-- ... -->
 =<{r}>|<!–x–>
-    neither <!-- ... --> nor <!DOCTYPE ...>: write that, or remove this
+    no name right after <: write it, or &lt;, or for a comment <!-- ... -->
 =|<html><br></html>
     <html> is no policy: write <cross-domain-policy>
 "#;
