@@ -22,7 +22,7 @@ type Text = &'static str;
 #[rustfmt::skip]
 const ELEMENTS: &[Element] = &[
     ("cross-domain-policy", "", &[]),
-    ("site-control", "cross-domain-policy", &[("permitted-cross-domain-policies", "master-only")]),
+    ("site-control", "cross-domain-policy", &[("permitted-cross-domain-policies", "")]),
     ("allow-access-from", "cross-domain-policy",
         &[("domain", "game.example.com"), ("to-ports", "5222,8000"), ("secure", "")]),
     ("access-policy", "", &[]),
@@ -57,7 +57,8 @@ const ELSEWHERE: &str = "Lightspark ignores a policy with site-control unless fr
     remove it, serve port 843 alone, or say --public-port 843";
 const ALSO_ASKED: &str = "players also ask the port they want, and may hang there: \
     write <site-control permitted-cross-domain-policies=\"master-only\"/>";
-const REFUSED: &str = "\"{}\" makes every player refuse everything: write \"master-only\"";
+const REFUSED: &str = "\"{}\" makes every player refuse everything: \
+    write permitted-cross-domain-policies=\"master-only\"";
 const CASE: &str = "Lightspark refuses everything for \"{}\": write it in lower case alone";
 const DOMAIN: &str = "\"{}\" is not a name in ASCII, an address, * or such as *.example.com";
 const WIDE: &str = "some players (swf2es) refuse {} as too wide: write such as *.example.com";
@@ -385,27 +386,25 @@ impl Report {
         }
         let protocol = node.attributes.get("protocol");
         let is_tcp = protocol.map_or(false, |(_, value)| value == "tcp");
-        let is_master = self.ports.contains(&843);
         for (name, example) in *known {
             let given = node.attributes.get(name);
             let value = given.map_or((node.at, ""), |(at, value)| (*at, value.as_str()));
             match *name {
                 _ if *name == "protocol" && !is_tcp || given.is_none() && !example.is_empty() => {
                     let example = format!("{name}=\"{example}\"");
-                    let is_all = is_master && node.name == "site-control";
-                    let lost = if is_all { Everything } else { Entry };
-                    self.rule(true, lost, (value.0, &example), MISSING);
+                    self.rule(true, Entry, (value.0, &example), MISSING);
                 }
                 "permitted-cross-domain-policies" => {
+                    let master = self.ports.contains(&843);
                     let elsewhere = self.ports.iter().any(|port| *port != 843);
                     self.rule(elsewhere, Lightspark, value, ELSEWHERE);
                     let plain = value.1.trim().to_ascii_lowercase();
                     let known = ["all", "master-only", "by-content-type", "by-ftp-filename"];
                     let known = known.contains(&&*plain);
-                    self.rule(is_master && !known, Everything, value, REFUSED);
-                    self.rule(is_master && plain == "all", Policy, value, ALSO_ASKED);
-                    let cased = known && plain != value.1;
-                    self.rule(is_master && cased, Lightspark, value, CASE);
+                    self.rule(master && !known, Everything, value, REFUSED);
+                    self.rule(master && plain == "all", Policy, value, ALSO_ASKED);
+                    let is_cased = known && plain != value.1;
+                    self.rule(master && is_cased, Lightspark, value, CASE);
                 }
                 "domain" => {
                     let domain = value.1.trim();
