@@ -14,25 +14,22 @@ const ANY: u16 = 65535 - 1024;
 /// More warnings are left out.
 const MAX_WARNINGS: usize = 100;
 
-/// The elements that count: name, parent, attributes. An attribute that must be there has an
-/// example. Sources: Adobe's cross-domain policy file specification; for Silverlight's
-/// `access-policy` Microsoft's cc645032.
-type Element = (Text, Text, &'static [(Text, Text)]);
-type Text = &'static str;
+/// The elements that count: name, parent, attributes. Sources: Adobe's cross-domain policy file
+/// specification; for Silverlight's `access-policy` Microsoft's cc645032.
+type Element = (&'static str, &'static str, &'static [&'static str]);
 #[rustfmt::skip]
 const ELEMENTS: &[Element] = &[
     ("cross-domain-policy", "", &[]),
-    ("site-control", "cross-domain-policy", &[("permitted-cross-domain-policies", "")]),
-    ("allow-access-from", "cross-domain-policy",
-        &[("domain", "game.example.com"), ("to-ports", "5222,8000"), ("secure", "")]),
+    ("site-control", "cross-domain-policy", &["permitted-cross-domain-policies"]),
+    ("allow-access-from", "cross-domain-policy", &["domain", "to-ports", "secure"]),
     ("access-policy", "", &[]),
     ("cross-domain-access", "access-policy", &[]),
     ("policy", "cross-domain-access", &[]),
-    ("allow-from", "policy", &[("http-request-headers", ""), ("http-methods", "")]),
-    ("domain", "allow-from", &[("uri", "http://game.example.com")]),
+    ("allow-from", "policy", &["http-request-headers", "http-methods"]),
+    ("domain", "allow-from", &["uri"]),
     ("grant-to", "policy", &[]),
-    ("socket-resource", "grant-to", &[("protocol", "tcp"), ("port", "4502-4534")]),
-    ("resource", "grant-to", &[("path", ""), ("include-subpaths", "")]),
+    ("socket-resource", "grant-to", &["protocol", "port"]),
+    ("resource", "grant-to", &["path", "include-subpaths"]),
 ];
 
 /// Ports that Flash Player has refused since version 24, whatever the policy says (Adobe's staff
@@ -51,7 +48,6 @@ const LONG: &str = "an answer over 1400 bytes may come in parts, and then fail: 
 const HANGS: &str = "with its NUL a multiple of 4096 bytes, this hangs Lightspark: add a blank";
 const ENCODING: &str = "Silverlight and other strict readers know UTF-8, not {}: write UTF-8";
 const ATTRIBUTE: &str = "no attribute {} counts here: remove it, or correct it (in lower case)";
-const MISSING: &str = "without {} this counts for nothing: write that in";
 const STOPS: &str = "Lightspark ignores {} because of this: correct it, or remove it";
 const ELSEWHERE: &str = "Lightspark ignores a policy with site-control unless from port 843: \
     remove it, serve port 843 alone, or say --public-port 843";
@@ -60,7 +56,7 @@ const ALSO_ASKED: &str = "players also ask the port they want, and may hang ther
 const REFUSED: &str = "\"{}\" makes every player refuse everything: \
     write permitted-cross-domain-policies=\"master-only\"";
 const CASE: &str = "Lightspark refuses everything for \"{}\": write it in lower case alone";
-const DOMAIN: &str = "\"{}\" is not a name in ASCII, an address, * or such as *.example.com";
+const DOMAIN: &str = "domain=\"{}\" is not a name in ASCII, an address, * or such as *.example.com";
 const WIDE: &str = "some players (swf2es) refuse {} as too wide: write such as *.example.com";
 const HOST: &str = "\"{}\" is a host of that name: for any site write *";
 const SECURE: &str = "\"{}\" may be taken as either: write \"true\" or \"false\"";
@@ -69,12 +65,15 @@ const LOW: &str = "{} has ports below 1024, which only a policy from such a port
     serve it on port 843, or say --public-port 843";
 const CLOSED: &str = "Flash Player refuses {} since version 24: use another port";
 const BLANKS: &str = "Lightspark drops the entry for blanks in \"{}\": remove them";
-const LIST: &str = "\"{}\" is no port or range, and some players (swf2es) drop the entry: \
+const LIST: &str =
+    "to-ports: \"{}\" is no port or range, and some players (swf2es) drop the entry: \
     write ports from 1 to 65535 with commas between, or * alone";
 const RANGE: &str = "Lightspark reads only the first port of {}: write the ports, or *";
 const MISPLACED: &str = "Silverlight asks port 943, Flash Player any other: serve this on its port";
-const URI: &str = "\"{}\" is not an origin: write such as http://game.example.com or *";
-const PORT: &str = "Silverlight refuses the file for \"{}\": write 4502 to 4534, one or a range";
+const URI: &str = "uri=\"{}\" is not an origin: write such as http://game.example.com or *";
+const PROTOCOL: &str = "without protocol=\"tcp\" this counts for nothing: write that";
+const PORT: &str =
+    "Silverlight refuses the file for port=\"{}\": write 4502 to 4534, one or a range";
 const EMPTY: &str = "this grants nothing: write <allow-access-from>, or for Silverlight <policy>";
 
 /// What is lost for what a warning says: with Lightspark alone a range but for its first port, the
@@ -159,11 +158,14 @@ impl Report {
         error.chain(warnings).collect()
     }
 
-    /// In plain words what each entry grants.
-    pub fn grants(&self) -> Vec<String> {
+    /// In plain words what each entry grants, or why nobody at all is let in.
+    pub fn grants(&self) -> Result<Vec<String>, &Fault> {
         let mut grants = Vec::new();
-        let is_useless = self.useless().is_some();
-        for entry in self.taken().filter(|_| !is_useless) {
+        let is_whole = |entry: &&Access| !entry.sites.is_empty() && !entry.ranges.is_empty();
+        // Nobody knows whether a site is asked for over HTTPS, or which port of a range.
+        let counts = |lost| lost >= Line && lost != Lost::Secure;
+        let is_taken = |entry: &&Access| self.drops(entry, counts).0 < 2;
+        for entry in self.entries.iter().filter(is_whole).filter(is_taken) {
             let sites = entry.sites.iter();
             let sites = sites.map(|site| match site.strip_prefix("*.") {
                 Some(name) => format!("{name} and its subdomains"),
@@ -177,25 +179,8 @@ impl Report {
                 grants.push(grant);
             }
         }
-        if grants.is_empty() {
-            grants.push("grants nothing".into());
-        }
-        grants
-    }
-
-    /// Why nobody at all is let in.
-    pub fn useless(&self) -> Option<&Fault> {
-        let any = self.taken().next().is_some();
-        self.cause(if any { Everything } else { Ports })
-    }
-
-    /// The entries that grant something to some player.
-    fn taken(&self) -> impl Iterator<Item = &Access> {
-        let grants = |entry: &&Access| !entry.sites.is_empty() && !entry.ranges.is_empty();
-        // Nobody knows whether a site is asked for over HTTPS, or which port of a range.
-        let counts = |lost| lost >= Line && lost != Lost::Secure;
-        let is_taken = move |entry: &&Access| self.drops(entry, counts).0 < 2;
-        self.entries.iter().filter(grants).filter(is_taken)
+        let least = if grants.is_empty() { Ports } else { Everything };
+        self.cause(least).map_or(Ok(grants), Err)
     }
 
     /// Why the file is not read, or the first warning for which that much is lost.
@@ -346,7 +331,7 @@ impl Report {
         let controlled = nodes.any(|node| node.depth == 1 && node.name == "site-control");
         let asked = self.is_flash && !controlled && self.ports.contains(&843);
         self.rule(asked, Policy, (root.0, ""), ALSO_ASKED);
-        let empty = self.useless().is_none() && self.taken().next().is_none();
+        let empty = self.grants().map_or(false, |grants| grants.is_empty());
         let fits = |port: &u16| (*port == 943) != self.is_flash;
         let (some, all) = (self.ports.iter().any(fits), self.ports.iter().all(fits));
         let lost = if some { Ports } else { Everything };
@@ -375,25 +360,21 @@ impl Report {
         }
     }
 
-    /// An element in its place. Without an attribute that it needs it has no effect.
+    /// An element in its place. An attribute that it needs and lacks is as good as an empty one.
     fn element(&mut self, node: &Node, (name, _, known): &Element) {
         let mut entry = Access::default();
         for (name, (at, _)) in &node.attributes {
             let is_schema = name.starts_with("xmlns") || name.starts_with("xsi:");
-            let counts = is_schema || known.iter().any(|(known, _)| known == name);
+            let counts = is_schema || known.contains(name);
             self.rule(!counts, Nothing, (*at, name), ATTRIBUTE);
             entry.tag.end = entry.tag.end.max(at + 1);
         }
         let protocol = node.attributes.get("protocol");
         let is_tcp = protocol.map_or(false, |(_, value)| value == "tcp");
-        for (name, example) in *known {
+        for name in *known {
             let given = node.attributes.get(name);
             let value = given.map_or((node.at, ""), |(at, value)| (*at, value.as_str()));
             match *name {
-                _ if *name == "protocol" && !is_tcp || given.is_none() && !example.is_empty() => {
-                    let example = format!("{name}=\"{example}\"");
-                    self.rule(true, Entry, (value.0, &example), MISSING);
-                }
                 "permitted-cross-domain-policies" => {
                     let master = self.ports.contains(&843);
                     let elsewhere = self.ports.iter().any(|port| *port != 843);
@@ -421,9 +402,9 @@ impl Report {
                     entry.sites.extend(is_right.then(|| domain.into()));
                 }
                 "to-ports" => entry.ranges = self.port_list(value),
-                "secure" if given.is_some() => {
+                "secure" => {
                     entry.is_secure = value.1 == "true";
-                    let is_clear = ["true", "false"].contains(&value.1);
+                    let is_clear = ["", "true", "false"].contains(&value.1);
                     self.rule(!is_clear, Lost::Secure, value, SECURE);
                 }
                 "uri" => {
@@ -434,6 +415,7 @@ impl Report {
                     self.rule(!is_origin, Entry, value, URI);
                     entry.sites.extend(is_origin.then(|| value.1.into()));
                 }
+                "protocol" => self.rule(!is_tcp, Entry, value, PROTOCOL),
                 "port" if is_tcp => {
                     let usable = |r: &Range| 4502 <= r.0 && r.1 <= 4534;
                     entry.ranges.extend(range(value.1).filter(usable));

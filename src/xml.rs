@@ -152,8 +152,8 @@ impl<'a> Document<'a> {
         Ok(())
     }
 
-    /// Skips what begins at `at`, until as many > as < have come. Returns what else there is, with "
-    /// for what is in `quotes`.
+    /// Skips what begins at `at`, up to where as many > as < have come. Returns what else there is,
+    /// with a " for what is in `quotes`.
     fn skip_doctype(&mut self, at: usize, quotes: &[(&str, &str)]) -> Option<String> {
         let (mut outline, mut depth) = (String::new(), 0);
         self.at = at;

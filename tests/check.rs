@@ -61,33 +61,33 @@ fn entries() {
 =<allow-access-from domain="*" to-ports="80"/>
     any site may connect to port 80
 =<allow-access-from to-ports="80"/>
-    3:1: warning: without domain="game.example.com" this counts for nothing: write that in
+    3:1: warning: domain="" is not a name in ASCII, an address, * or such as *.example.com
     3:1: warning: Lightspark ignores what follows because of this...
     grants nothing
 =<allow-access-from domain="" to-ports="80"/>
     3:1: warning: Lightspark ignores what follows because of this...
-    3:20: warning: "" is not a name in ASCII, an address, * or such as *.example.com...
+    3:20: warning: domain="" is not a name in ASCII, an address, * or such as *.example.com...
     grants nothing
 =<allow-access-from domain="http://a.example:80/b" to-ports="80"/>
-    3:20: warning: "http://a.example:80/b" is not a name...
+    3:20: warning: domain="http://a.example:80/b" is not a name...
     grants nothing
 =<allow-access-from domain="*foo.example" to-ports="80"/>
-    3:20: warning: "*foo.example" is not a name...
+    3:20: warning: domain="*foo.example" is not a name...
     grants nothing
 =<allow-access-from domain="a.*.example" to-ports="80"/>
-    3:20: warning: "a.*.example" is not a name...
+    3:20: warning: domain="a.*.example" is not a name...
     grants nothing
 =<allow-access-from domain="192.168.*" to-ports="80"/>
-    3:20: warning: "192.168.*" is not a name...
+    3:20: warning: domain="192.168.*" is not a name...
     grants nothing
 =<allow-access-from domain="*.192.168.0.1" to-ports="80"/>
-    3:20: warning: "*.192.168.0.1" is not a name...
+    3:20: warning: domain="*.192.168.0.1" is not a name...
     grants nothing
 =<allow-access-from domain=" a.example" to-ports="80"/>
     3:20: warning: Lightspark drops the entry for blanks in " a.example": remove them
     a.example may connect to port 80
 =<allow-access-from domain="10.0.0.300" to-ports="80"/>
-    3:20: warning: "10.0.0.300" is not a name...
+    3:20: warning: domain="10.0.0.300" is not a name...
     grants nothing
 =<allow-access-from domain="*.com" to-ports="80"/>
     3:20: warning: some players (swf2es) refuse *.com as too wide: write such as *.example.com
@@ -100,39 +100,39 @@ fn entries() {
 =<allow-access-from domain="a.example" to-ports="*"/>
     a.example may connect to any port
 =<allow-access-from domain="a.example"/>
-    3:1: warning: without to-ports="5222,8000" this counts for nothing: write that in
+    3:1: warning: to-ports: "" is no port or range, and some players (swf2es) drop the entry...
     3:1: warning: Lightspark ignores what follows because of this...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="5222,0"/>
-    3:39: warning: "0" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "0" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 5222
 =<allow-access-from domain="a.example" to-ports="65536"/>
-    3:39: warning: "65536" is no port...
+    3:39: warning: to-ports: "65536" is no port...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="+80"/>
-    3:39: warning: "+80" is no port...
+    3:39: warning: to-ports: "+80" is no port...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="80;81"/>
-    3:39: warning: "80;81" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "80;81" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80 81"/>
-    3:39: warning: "80 81" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "80 81" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80 to 90"/>
-    3:39: warning: "80 to 90" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "80 to 90" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80,,,"/>
-    3:39: warning: "" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain=" a.example" to-ports="80,x"/>
     3:20: warning: Lightspark drops the entry for blanks in " a.example": remove them
-    3:40: warning: "x" is no port or range, and some players (swf2es) drop the entry...
+    3:40: warning: to-ports: "x" is no port or range, and some players (swf2es) drop the entry...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="80-"/>
-    3:39: warning: "80-" is no port...
+    3:39: warning: to-ports: "80-" is no port...
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80, *"/>
-    3:39: warning: "*" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "*" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports=" * "/>
     3:39: warning: Lightspark drops the entry for blanks in " * ": remove them
@@ -140,13 +140,13 @@ fn entries() {
 =<allow-access-from domain="a.example" to-ports="5222, 8000"/>
     a.example may connect to ports 5222, 8000
 =<allow-access-from domain="a.example" to-ports="ALL"/>
-    3:39: warning: "ALL" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "ALL" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     grants nothing
 =<allow-access-from domain="a.example" to-ports="0-65535"/>
-    3:39: warning: "0-65535" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "0-65535" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     grants nothing
 =<allow-access-from domain="a.example" to-ports="8010-8000"/>
-    3:39: warning: "8010-8000" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "8010-8000" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 8010
 =<allow-access-from domain="a.example" to-ports="5222,8000-8010"/>
     3:39: warning: Lightspark reads only the first port of 8000-8010: write the ports, or *
@@ -155,7 +155,7 @@ fn entries() {
     a.example may connect to port 80
 =<allow-access-from domain="*" to-ports="80,*"/>
     3:20: warning: any site may use any port of this host: name the sites or the ports
-    3:31: warning: "*" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:31: warning: to-ports: "*" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     any site may connect to any port
 =<allow-access-from domain="a.example" to-ports="25,80,6660-6666"/>
     3:39: warning: Lightspark reads only the first port of 6660-6666...
@@ -174,7 +174,7 @@ fn entries() {
 =<allow-access-from domain="a.example" to-ports="80" secure="false" x="y"/><allow-access-from domain="a.example"/>
     3:1: warning: Lightspark ignores what follows because of this: correct it, or remove it
     3:68: warning: no attribute x counts here: remove it, or correct it (in lower case)
-    3:75: warning: without to-ports=...
+    3:75: warning: to-ports: "" is no port or range...
     a.example may connect to port 80
 =<allow-access-from-identity><signatory>x</signatory></allow-access-from-identity>
     1:1: warning: this grants nothing...
@@ -298,31 +298,31 @@ fn silverlight() {
 =<domain uri='http://a.example'/><domain uri='file:///'/> <socket-resource port='4502' protocol='tcp'/><socket-resource port='4510-4520' protocol='tcp'/>
     http://a.example, file:/// may connect to ports 4502, 4510-4520
 =<domain uri='a.example'/> <socket-resource port='4502' protocol='tcp'/>
-    1:65: warning: "a.example" is not an origin: write such as http://game.example.com or *
+    1:65: warning: uri="a.example" is not an origin: write such as http://game.example.com or *
     grants nothing
 =<domain uri='http://a b'/><domain uri='ftp://a.example'/> <socket-resource port='4502' protocol='tcp'/>
-    1:65: warning: "http://a b" is not an origin: write such as http://game.example.com or *
-    1:91: warning: "ftp://a.example" is not an origin...
+    1:65: warning: uri="http://a b" is not an origin: write such as http://game.example.com or *
+    1:91: warning: uri="ftp://a.example" is not an origin...
     grants nothing
 =<domain uri='*'/> <socket-resource port='*' protocol='tcp'/><socket-resource port='4502' protocol='tcp'/>
-    2:18: warning: Silverlight refuses the file for "*": write 4502 to 4534, one or a range
+    2:18: warning: Silverlight refuses the file for port="*": write 4502 to 4534, one or a range
     grants nothing
 =<domain uri='*'/> <socket-resource port='4502,4503' protocol='tcp'/><socket-resource port='4502' protocol='tcp'/>
-    2:18: warning: Silverlight refuses the file for "4502,4503"...
+    2:18: warning: Silverlight refuses the file for port="4502,4503"...
     grants nothing
 =<domain uri='*'/> <socket-resource port='4502' protocol='tcp'/><socket-resource port='4530-4535' protocol='tcp'/>
-    2:63: warning: Silverlight refuses the file for "4530-4535"...
+    2:63: warning: Silverlight refuses the file for port="4530-4535"...
     grants nothing
 =<domain uri='*'/> <socket-resource port='4502' protocol='udp'/>
-    2:30: warning: without protocol="tcp" this counts for nothing: write that in
+    2:30: warning: without protocol="tcp" this counts for nothing: write that
     grants nothing
 =<domain uri='*'/> <socket-resource port='80' protocol='udp'/><socket-resource port='4502' protocol='tcp'/>
-    2:28: warning: without protocol="tcp" this counts for nothing: write that in
+    2:28: warning: without protocol="tcp" this counts for nothing: write that
     any site may connect to port 4502
 =<domain uri='*'/> <resource path='/' include-subpaths='true'/><socket-resource port='4502' protocol='tcp'/>
     any site may connect to port 4502
 =<domain uri='*'/> <socket-resource protocol='tcp'/>
-    2:1: warning: without port="4502-4534" this counts for nothing...
+    2:1: warning: Silverlight refuses the file for port=""...
     grants nothing
 =</allow-from><domain uri='*'/><allow-from> <socket-resource port='4502' protocol='tcp'/>
     1:1: warning: this grants nothing: write <allow-access-from>, or for Silverlight <policy>
