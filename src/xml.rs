@@ -97,14 +97,16 @@ impl<'a> Document<'a> {
             self.instruction(at, instruction);
         } else if self.take("<!DOCTYPE") {
             self.doctype(at)?;
+        } else if self.open.is_empty() && !self.nodes.is_empty() {
+            return Err((at, OUTSIDE.into()));
         } else if self.take("<![CDATA[") {
             self.until("]]>")?;
-            self.node(at, "", Attributes::new())?;
+            self.node(at, "", Attributes::new());
         } else if self.take("<") {
             self.tag(at)?;
         } else {
             self.text("<");
-            self.node(at, "", Attributes::new())?;
+            self.node(at, "", Attributes::new());
         }
         Ok(())
     }
@@ -186,8 +188,7 @@ impl<'a> Document<'a> {
         let is_empty = self.take("/");
         refuse(!self.take(">"), end, NO_END)?;
         if let Some(name) = name.strip_prefix('/') {
-            refuse(self.open.is_empty(), at, OUTSIDE)?;
-            let (start, due) = self.open.pop().unwrap_or_default();
+            let (start, due) = self.open.pop().ok_or((at, OUTSIDE.into()))?;
             if name != due {
                 // Where the end tag fits one further out, the start tag is at fault.
                 let is_outer = self.open.iter().any(|(_, open)| *open == name);
@@ -202,7 +203,7 @@ impl<'a> Document<'a> {
             self.mind(has_more, at, "more than a name in an end tag: remove it");
         } else {
             self.mind(!is_name(name), at + 1, NAME);
-            self.node(at, name, attributes)?;
+            self.node(at, name, attributes);
             self.open.extend((!is_empty).then_some((at, name)));
         }
         Ok(())
@@ -264,17 +265,13 @@ impl<'a> Document<'a> {
         text.replace(['\t', '\r', '\n'], " ")
     }
 
-    fn node(&mut self, at: usize, name: &'a str, attributes: Attributes<'a>) -> Result<(), Fault> {
-        let depth = self.open.len();
-        let is_root = self.nodes.is_empty() && !name.is_empty();
-        refuse(depth == 0 && !is_root, at, OUTSIDE)?;
+    fn node(&mut self, at: usize, name: &'a str, attributes: Attributes<'a>) {
         self.nodes.push(Node {
             at,
-            depth,
+            depth: self.open.len(),
             name,
             attributes,
         });
-        Ok(())
     }
 
     pub fn mind(&mut self, wrong: bool, at: usize, what: &str) {

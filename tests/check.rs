@@ -383,7 +383,7 @@ fn errors() {
 =|<allow-access-from/>
     <allow-access-from> must be in <cross-domain-policy>: move it
 =|x<{r}/>
-    outside the root element: move this in, or remove it
+    text has no meaning in a policy: remove it
 =<{r}/> |x
     outside the root element: move this in, or remove it
 =<{r}/>|<{r}/>
@@ -391,7 +391,7 @@ fn errors() {
 =|</{r}>
     outside the root element...
 =|<![CDATA[x]]><{r}/>
-    outside the root element...
+    text has no meaning in a policy...
 =<{r}>|
     write </{r}> here
 =<{r}>|<b></{r}></b>
