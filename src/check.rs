@@ -65,15 +65,13 @@ const LOW: &str = "{} has ports below 1024, which only a policy from such a port
     serve it on port 843, or say --public-port 843";
 const CLOSED: &str = "Flash Player refuses {} since version 24: use another port";
 const BLANKS: &str = "Lightspark drops the entry for blanks in \"{}\": remove them";
-const LIST: &str =
-    "to-ports: \"{}\" is no port or range, and some players (swf2es) drop the entry: \
+const LIST: &str = "to-ports: \"{}\" is no port or range; some players (swf2es) drop the entry: \
     write ports from 1 to 65535 with commas between, or * alone";
 const RANGE: &str = "Lightspark reads only the first port of {}: write the ports, or *";
 const MISPLACED: &str = "Silverlight asks port 943, Flash Player any other: serve this on its port";
 const URI: &str = "uri=\"{}\" is not an origin: write such as http://game.example.com or *";
 const PROTOCOL: &str = "without protocol=\"tcp\" this counts for nothing: write that";
-const PORT: &str =
-    "Silverlight refuses the file for port=\"{}\": write 4502 to 4534, one or a range";
+const PORT: &str = "Silverlight refuses all for port=\"{}\": write 4502 to 4534, one or a range";
 const EMPTY: &str = "this grants nothing: write <allow-access-from>, or for Silverlight <policy>";
 
 /// What is lost for what a warning says: with Lightspark alone a range but for its first port, the

@@ -100,11 +100,11 @@ fn entries() {
 =<allow-access-from domain="a.example" to-ports="*"/>
     a.example may connect to any port
 =<allow-access-from domain="a.example"/>
-    3:1: warning: to-ports: "" is no port or range, and some players (swf2es) drop the entry...
+    3:1: warning: to-ports: "" is no port or range; some players (swf2es) drop the entry...
     3:1: warning: Lightspark ignores what follows because of this...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="5222,0"/>
-    3:39: warning: to-ports: "0" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "0" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 5222
 =<allow-access-from domain="a.example" to-ports="65536"/>
     3:39: warning: to-ports: "65536" is no port...
@@ -113,26 +113,26 @@ fn entries() {
     3:39: warning: to-ports: "+80" is no port...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="80;81"/>
-    3:39: warning: to-ports: "80;81" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "80;81" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80 81"/>
-    3:39: warning: to-ports: "80 81" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "80 81" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80 to 90"/>
-    3:39: warning: to-ports: "80 to 90" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "80 to 90" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80,,,"/>
-    3:39: warning: to-ports: "" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain=" a.example" to-ports="80,x"/>
     3:20: warning: Lightspark drops the entry for blanks in " a.example": remove them
-    3:40: warning: to-ports: "x" is no port or range, and some players (swf2es) drop the entry...
+    3:40: warning: to-ports: "x" is no port or range; some players (swf2es) drop the entry...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="80-"/>
     3:39: warning: to-ports: "80-" is no port...
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80, *"/>
-    3:39: warning: to-ports: "*" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "*" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports=" * "/>
     3:39: warning: Lightspark drops the entry for blanks in " * ": remove them
@@ -140,13 +140,13 @@ fn entries() {
 =<allow-access-from domain="a.example" to-ports="5222, 8000"/>
     a.example may connect to ports 5222, 8000
 =<allow-access-from domain="a.example" to-ports="ALL"/>
-    3:39: warning: to-ports: "ALL" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "ALL" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     grants nothing
 =<allow-access-from domain="a.example" to-ports="0-65535"/>
-    3:39: warning: to-ports: "0-65535" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "0-65535" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     grants nothing
 =<allow-access-from domain="a.example" to-ports="8010-8000"/>
-    3:39: warning: to-ports: "8010-8000" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: to-ports: "8010-8000" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 8010
 =<allow-access-from domain="a.example" to-ports="5222,8000-8010"/>
     3:39: warning: Lightspark reads only the first port of 8000-8010: write the ports, or *
@@ -155,7 +155,7 @@ fn entries() {
     a.example may connect to port 80
 =<allow-access-from domain="*" to-ports="80,*"/>
     3:20: warning: any site may use any port of this host: name the sites or the ports
-    3:31: warning: to-ports: "*" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:31: warning: to-ports: "*" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     any site may connect to any port
 =<allow-access-from domain="a.example" to-ports="25,80,6660-6666"/>
     3:39: warning: Lightspark reads only the first port of 6660-6666...
@@ -305,13 +305,13 @@ fn silverlight() {
     1:91: warning: uri="ftp://a.example" is not an origin...
     grants nothing
 =<domain uri='*'/> <socket-resource port='*' protocol='tcp'/><socket-resource port='4502' protocol='tcp'/>
-    2:18: warning: Silverlight refuses the file for port="*": write 4502 to 4534, one or a range
+    2:18: warning: Silverlight refuses all for port="*": write 4502 to 4534, one or a range
     grants nothing
 =<domain uri='*'/> <socket-resource port='4502,4503' protocol='tcp'/><socket-resource port='4502' protocol='tcp'/>
-    2:18: warning: Silverlight refuses the file for port="4502,4503"...
+    2:18: warning: Silverlight refuses all for port="4502,4503"...
     grants nothing
 =<domain uri='*'/> <socket-resource port='4502' protocol='tcp'/><socket-resource port='4530-4535' protocol='tcp'/>
-    2:63: warning: Silverlight refuses the file for port="4530-4535"...
+    2:63: warning: Silverlight refuses all for port="4530-4535"...
     grants nothing
 =<domain uri='*'/> <socket-resource port='4502' protocol='udp'/>
     2:30: warning: without protocol="tcp" this counts for nothing: write that
@@ -322,7 +322,7 @@ fn silverlight() {
 =<domain uri='*'/> <resource path='/' include-subpaths='true'/><socket-resource port='4502' protocol='tcp'/>
     any site may connect to port 4502
 =<domain uri='*'/> <socket-resource protocol='tcp'/>
-    2:1: warning: Silverlight refuses the file for port=""...
+    2:1: warning: Silverlight refuses all for port=""...
     grants nothing
 =</allow-from><domain uri='*'/><allow-from> <socket-resource port='4502' protocol='tcp'/>
     1:1: warning: this grants nothing: write <allow-access-from>, or for Silverlight <policy>

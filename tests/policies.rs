@@ -200,7 +200,7 @@ fn may_a_site_connect() {
 =192.0.2.7 25 843
     refused: Flash Player refuses port 25 since version 24
 =http://[2001:db8::7]:80/ 443 843
-    allowed: by line 6; but 6:41: to-ports: "x" is no port or range, and some players (swf2es) drop the entry...
+    allowed: by line 6; but 6:41: to-ports: "x" is no port or range; some players (swf2es) drop the entry...
 =a.org 6000 843
     refused: Flash Player refuses port 6000 since version 24
 =a.org 6001 843
