@@ -293,8 +293,8 @@ impl Report {
         self.is_flash = root.1 == "cross-domain-policy";
         let encoding = document.encoding.to_ascii_lowercase();
         let is_utf8 = ["", "utf-8"].contains(&&*encoding);
-        let is_known = is_utf8 || self.is_flash && ["us-ascii", "iso-8859-1"].contains(&&*encoding);
-        self.rule(!is_known, Policy, (0, &document.encoding), ENCODING);
+        let is_read = is_utf8 || self.is_flash && ["us-ascii", "iso-8859-1"].contains(&&*encoding);
+        self.rule(!is_read, Policy, (0, &document.encoding), ENCODING);
         if let (Err(e), true) = (std::str::from_utf8(plain), is_utf8) {
             let what = "bytes that are not UTF-8: save it as UTF-8";
             document.mind(true, e.valid_up_to(), what);
@@ -305,15 +305,15 @@ impl Report {
         for node in &document.nodes {
             path.truncate(node.depth + 1);
             let parent = path.last().copied().unwrap_or_default();
-            let is_known = ELEMENTS.iter().any(|e| e.0 == node.name);
-            let element = ELEMENTS.iter().find(|e| (e.0, e.1) == (node.name, parent));
-            if let Some(element) = element {
+            let known = ELEMENTS.iter().find(|e| e.0 == node.name);
+            let mut place = known.map_or("?", |_| "!");
+            if let Some(element) = known.filter(|e| e.1 == parent) {
                 self.element(node, element);
-            } else if parent != "!" && (is_known || parent != "?") && !node.name.contains('=') {
+                place = element.0;
+            } else if parent != "!" && parent != place && !node.name.contains('=') {
                 self.rule(true, Nothing, (node.at, ""), &stray(node.name, parent));
             }
-            let stray = if is_known { "!" } else { "?" };
-            path.push(element.map_or(stray, |element| element.0));
+            path.push(place);
         }
         // Silverlight passes over blanks before the declaration (Moonlight's sources).
         let start = text.len() - text.trim_start().len();
@@ -454,9 +454,8 @@ impl Report {
         let low = named().any(|r| r.0 < 1024) && self.ports.iter().any(is_high);
         self.rule(low, Ports, (at, list), LOW);
         let is_named = |port: &&u16| named().any(|r| (r.0..=r.1).contains(port));
-        let closed = NEVER.iter().filter(is_named).map(u16::to_string);
-        let closed = closed.collect::<Vec<_>>().join(", ");
-        self.rule(!closed.is_empty(), Ports, (at, &closed), CLOSED);
+        let closed: Vec<String> = NEVER.iter().filter(is_named).map(u16::to_string).collect();
+        self.rule(!closed.is_empty(), Ports, (at, &closed.join(", ")), CLOSED);
         if self.ports.iter().all(is_high) {
             ranges.retain(|r| r.1 >= 1024);
             ranges.iter_mut().for_each(|r| r.0 = r.0.max(1024));
