@@ -382,8 +382,7 @@ impl Report {
                     let known = known.contains(&&*plain);
                     self.rule(master && !known, Everything, value, REFUSED);
                     self.rule(master && plain == "all", Policy, value, ALSO_ASKED);
-                    let is_cased = known && plain != value.1;
-                    self.rule(master && is_cased, Lightspark, value, CASE);
+                    self.rule(master && known && plain != value.1, Lightspark, value, CASE);
                 }
                 "domain" => {
                     let domain = value.1.trim();

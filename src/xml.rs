@@ -13,7 +13,7 @@ const BARE: &str = "no name right after <: write it, or &lt;, or for a comment <
 const NO_END: &str = "no end of the tag before this: write > or />";
 const NAME: &str = "this as a name: correct it, or part it from an attribute";
 const OUTSIDE: &str = "outside the root element: move this in, or remove it";
-const VALUE: &str = "write NAME=\"VALUE\" here: one pair of straight quotation marks, no < in it";
+const VALUE: &str = "write NAME=\"VALUE\" here: one pair of straight quotes, no <, then a blank";
 
 /// A place in the text, in bytes; what is wrong there, and what to write instead.
 pub type Fault = (usize, String);
@@ -212,8 +212,7 @@ impl<'a> Document<'a> {
     /// The attributes of a tag, up to its end, or where it has none, to what comes instead.
     fn attributes(&mut self) -> Result<Attributes<'a>, Fault> {
         let mut attributes = Attributes::new();
-        // Where the last one is, and whether it has no value.
-        let mut last = (0, false);
+        let mut start = 0;
         loop {
             let apart = self.blanks();
             let (at, rest) = (self.at, self.rest());
@@ -228,14 +227,13 @@ impl<'a> Document<'a> {
             let quote = self.skip(1);
             let value = self.text(quote);
             let is_right = is_named && ["\"", "'"].contains(&quote) && self.take(quote);
-            // With doubled marks the last is empty, without its second one this is in quotes.
-            let is_last = !apart && (last.1 || name.contains(['"', '\'']));
-            refuse(!is_right, if is_last { last.0 } else { at }, VALUE)?;
+            // What is not apart belongs to the one before: its quotes are doubled, or one is missing.
+            start = if apart { at } else { start };
+            refuse(!is_right, start, VALUE)?;
             self.mind(!apart, at, "attributes without a blank between: write one");
             let again = attributes.contains_key(name);
             self.mind(again, at, "a repeated attribute: remove one");
             self.mind(!is_name(name), at, NAME);
-            last = (at, value.is_empty());
             attributes.entry(name).or_insert((at, value));
         }
     }

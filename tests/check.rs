@@ -400,8 +400,8 @@ fn errors() {
     </b> closes nothing: write </{r}>, or remove it
 =<{r}>|</ {r}>
     no name right after <: write it, or &lt;, or for a comment <!-- ... -->
-=<{r} b="1"|, c="2"/>
-    write NAME="VALUE" here: one pair of straight quotation marks, no < in it
+=<{r} |b="1", c="2"/>
+    write NAME="VALUE" here: one pair of straight quotes, no <, then a blank
 =<{r}></{r}|
     no end of the tag before this: write > or />
 =<{r}|
@@ -411,7 +411,7 @@ fn errors() {
 =|< {r}/>
     no name right after <: write it, or &lt;, or for a comment <!-- ... -->
 =<{r} |b/>
-    write NAME="VALUE" here: one pair of straight quotation marks, no < in it
+    write NAME="VALUE" here: one pair of straight quotes, no <, then a blank
 =<{r} |b=1/>
     write NAME="VALUE" here: ...
 =<{r} c='' |b=“1”/>
