@@ -322,9 +322,7 @@ impl Report {
             refuse(!self.is_flash && !is_passed, *at, what)?;
             self.rule(self.is_flash, Policy, (*at, ""), what);
         }
-        if self.is_flash && !self.warnings.iter().any(|w| w.1 == Lightspark) {
-            self.lightspark(&document.nodes);
-        }
+        self.lightspark(&document.nodes);
         let mut nodes = document.nodes.iter();
         let controlled = nodes.any(|node| node.depth == 1 && node.name == "site-control");
         let asked = self.is_flash && !controlled && self.ports.contains(&843);
