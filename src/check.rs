@@ -232,8 +232,7 @@ impl Report {
         let has_port = entry.ranges.iter().any(|r| (r.0..=r.1).contains(&port));
         let is_barred = entry.is_secure && !site.over_https;
         let (drops, but) = self.drops(entry, |lost| match lost {
-            _ if !is_named => lost == Entry,
-            _ if !has_port => lost >= Ports,
+            _ if !is_named || !has_port => lost >= Ports,
             Lost::Range => !entry.ranges.iter().any(|r| r.0 == port),
             Lost::Secure => !site.over_https,
             lost => lost != Nothing && lost != Ports,
