@@ -216,7 +216,7 @@ impl<'a> Document<'a> {
         loop {
             let apart = self.blanks();
             let (at, rest) = (self.at, self.rest());
-            let ends = ["<", ">", "/>", "/ "];
+            let ends = ["<", ">", "/>", "/<", "/ "];
             if rest.is_empty() || ends.iter().any(|end| rest.starts_with(end)) {
                 return Ok(attributes);
             }
