@@ -93,7 +93,9 @@ fn check(options: &Options) -> Result<i32, String> {
         });
     }
     let mut lines = report.findings();
-    lines.extend(report.grants().iter().map(|grant| format!(" {grant}")));
+    let nothing = |_| vec!["grants nothing".into()];
+    let grants = report.grants().unwrap_or_else(nothing);
+    lines.extend(grants.iter().map(|grant| format!(" {grant}")));
     for line in &mut lines {
         *line = format!("{}:{}", options.policy.display(), line);
     }
