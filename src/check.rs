@@ -56,6 +56,7 @@ const ALSO_ASKED: &str = "players also ask the port they want, and may hang ther
 const REFUSED: &str = "\"{}\" makes every player refuse everything: \
     write permitted-cross-domain-policies=\"master-only\"";
 const CASE: &str = "Lightspark refuses everything for \"{}\": write it in lower case alone";
+const MISSING: &str = "without {} this counts for nothing: write that in";
 const DOMAIN: &str = "domain=\"{}\" is not a name in ASCII, an address, * or such as *.example.com";
 const WIDE: &str = "some players (swf2es) refuse {} as too wide: write such as *.example.com";
 const HOST: &str = "\"{}\" is a host of that name: for any site write *";
@@ -65,10 +66,9 @@ const LOW: &str = "{} has ports below 1024, which only a policy from such a port
     serve it on port 843, or say --public-port 843";
 const CLOSED: &str = "Flash Player refuses {} since version 24: use another port";
 const BLANKS: &str = "Lightspark drops the entry for blanks in \"{}\": remove them";
-const LIST: &str = "to-ports: \"{}\" is no port or range; some players (swf2es) drop the entry: \
-    write ports from 1 to 65535 with commas between, or * alone";
+const LIST: &str = "\"{}\" is no port or range, and some players (swf2es) drop the entry: ";
 const RANGE: &str = "Lightspark reads only the first port of {}: write the ports, or *";
-const MISPLACED: &str = "Silverlight asks port 943, Flash Player any other: serve this on its port";
+const MISPLACED: &str = "Silverlight asks port 943, Flash Player any other: serve this on port {}";
 const URI: &str = "uri=\"{}\" is not an origin: write such as http://game.example.com or *";
 const PROTOCOL: &str = "without protocol=\"tcp\" this counts for nothing: write that";
 const PORT: &str = "Silverlight refuses all for port=\"{}\": write 4502 to 4534, one or a range";
@@ -330,7 +330,8 @@ impl Report {
         let fits = |port: &u16| (*port == 943) != self.is_flash;
         let (some, all) = (self.ports.iter().any(fits), self.ports.iter().all(fits));
         let lost = if some { Ports } else { Everything };
-        self.rule(!all, lost, (root.0, ""), MISPLACED);
+        let port = if self.is_flash { "843" } else { "943" };
+        self.rule(!all, lost, (root.0, port), MISPLACED);
         self.rule(empty, Everything, (root.0, ""), EMPTY);
         Ok(())
     }
@@ -355,7 +356,7 @@ impl Report {
         }
     }
 
-    /// An element in its place. An attribute that it needs and lacks is as good as an empty one.
+    /// An element in its place. Without an attribute that it needs it has no effect.
     fn element(&mut self, node: &Node, (name, _, known): &Element) {
         let mut entry = Access::default();
         for (name, (at, _)) in &node.attributes {
@@ -370,6 +371,9 @@ impl Report {
             let given = node.attributes.get(name);
             let value = given.map_or((node.at, ""), |(at, value)| (*at, value.as_str()));
             match *name {
+                "domain" | "to-ports" | "uri" | "port" if given.is_none() => {
+                    self.rule(true, Entry, (node.at, name), MISSING)
+                }
                 "permitted-cross-domain-policies" => {
                     let master = self.ports.contains(&843);
                     let elsewhere = self.ports.iter().any(|port| *port != 843);
@@ -438,7 +442,13 @@ impl Report {
         for given in list.split(',').filter(|_| !alone) {
             let item = given.trim();
             let right = range(item);
-            self.rule(right.is_none(), Entry, (at, item), LIST);
+            let is_parted = item.contains([' ', ';']) && !item.contains(char::is_alphabetic);
+            let tail = match &*item.to_ascii_lowercase() {
+                "*" | "all" | "any" | "0-65535" => "write * alone",
+                _ if is_parted => "separate ports with commas",
+                _ => "write ports from 1 to 65535, or *",
+            };
+            self.rule(right.is_none(), Entry, (at, item), &[LIST, tail].concat());
             let is_long = right.map_or(false, |r| r.0 < r.1);
             self.rule(is_long, Lost::Range, (at, item), RANGE);
             // Of what is none Lightspark takes the number that it begins with, and * without blanks.

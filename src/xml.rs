@@ -13,7 +13,7 @@ const BARE: &str = "no name right after <: write it, or &lt;, or for a comment <
 const NO_END: &str = "no end of the tag before this: write > or />";
 const NAME: &str = "this as a name: correct it, or part it from an attribute";
 const OUTSIDE: &str = "outside the root element: move this in, or remove it";
-const VALUE: &str = "write NAME=\"VALUE\" here: one pair of straight quotes, no <, then a blank";
+const VALUE: &str = "one pair of straight quotes, no < between, a blank after";
 
 /// A place in the text, in bytes; what is wrong there, and what to write instead.
 pub type Fault = (usize, String);
@@ -212,7 +212,7 @@ impl<'a> Document<'a> {
     /// The attributes of a tag, up to its end, or where it has none, to what comes instead.
     fn attributes(&mut self) -> Result<Attributes<'a>, Fault> {
         let mut attributes = Attributes::new();
-        let mut start = 0;
+        let mut start = (0, "");
         loop {
             let apart = self.blanks();
             let (at, rest) = (self.at, self.rest());
@@ -228,8 +228,12 @@ impl<'a> Document<'a> {
             let value = self.text(quote);
             let is_right = is_named && ["\"", "'"].contains(&quote) && self.take(quote);
             // What is not apart belongs to the one before: its quotes are doubled, or one is missing.
-            start = if apart { at } else { start };
-            refuse(!is_right, start, VALUE)?;
+            start = if apart { (at, name) } else { start };
+            if !is_right {
+                let (at, name) = (start.0, start.1.trim_end_matches('/'));
+                refuse(!is_name(name), at, "this is no attribute: remove it")?;
+                return Err((at, format!("write {name}=\"...\" here: {VALUE}")));
+            }
             self.mind(!apart, at, "attributes without a blank between: write one");
             let again = attributes.contains_key(name);
             self.mind(again, at, "a repeated attribute: remove one");

@@ -61,7 +61,7 @@ fn entries() {
 =<allow-access-from domain="*" to-ports="80"/>
     any site may connect to port 80
 =<allow-access-from to-ports="80"/>
-    3:1: warning: domain="" is not a name in ASCII, an address, * or such as *.example.com
+    3:1: warning: without domain this counts for nothing: write that in
     3:1: warning: Lightspark ignores what follows because of this...
     grants nothing
 =<allow-access-from domain="" to-ports="80"/>
@@ -100,39 +100,39 @@ fn entries() {
 =<allow-access-from domain="a.example" to-ports="*"/>
     a.example may connect to any port
 =<allow-access-from domain="a.example"/>
-    3:1: warning: to-ports: "" is no port or range; some players (swf2es) drop the entry...
+    3:1: warning: without to-ports this counts for nothing: write that in
     3:1: warning: Lightspark ignores what follows because of this...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="5222,0"/>
-    3:39: warning: to-ports: "0" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: "0" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535, or *
     a.example may connect to port 5222
 =<allow-access-from domain="a.example" to-ports="65536"/>
-    3:39: warning: to-ports: "65536" is no port...
+    3:39: warning: "65536" is no port...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="+80"/>
-    3:39: warning: to-ports: "+80" is no port...
+    3:39: warning: "+80" is no port...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="80;81"/>
-    3:39: warning: to-ports: "80;81" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: "80;81" is no port or range, and some players (swf2es) drop the entry: separate ports with commas
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80 81"/>
-    3:39: warning: to-ports: "80 81" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: "80 81" is no port or range, and some players (swf2es) drop the entry: separate ports with commas
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80 to 90"/>
-    3:39: warning: to-ports: "80 to 90" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: "80 to 90" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535, or *
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80,,,"/>
-    3:39: warning: to-ports: "" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: "" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535, or *
     a.example may connect to port 80
 =<allow-access-from domain=" a.example" to-ports="80,x"/>
     3:20: warning: Lightspark drops the entry for blanks in " a.example": remove them
-    3:40: warning: to-ports: "x" is no port or range; some players (swf2es) drop the entry...
+    3:40: warning: "x" is no port or range, and some players (swf2es) drop the entry...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="80-"/>
-    3:39: warning: to-ports: "80-" is no port...
+    3:39: warning: "80-" is no port...
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80, *"/>
-    3:39: warning: to-ports: "*" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: "*" is no port or range, and some players (swf2es) drop the entry: write * alone
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports=" * "/>
     3:39: warning: Lightspark drops the entry for blanks in " * ": remove them
@@ -140,13 +140,13 @@ fn entries() {
 =<allow-access-from domain="a.example" to-ports="5222, 8000"/>
     a.example may connect to ports 5222, 8000
 =<allow-access-from domain="a.example" to-ports="ALL"/>
-    3:39: warning: to-ports: "ALL" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: "ALL" is no port or range, and some players (swf2es) drop the entry: write * alone
     grants nothing
 =<allow-access-from domain="a.example" to-ports="0-65535"/>
-    3:39: warning: to-ports: "0-65535" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: "0-65535" is no port or range, and some players (swf2es) drop the entry: write * alone
     grants nothing
 =<allow-access-from domain="a.example" to-ports="8010-8000"/>
-    3:39: warning: to-ports: "8010-8000" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:39: warning: "8010-8000" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535, or *
     a.example may connect to port 8010
 =<allow-access-from domain="a.example" to-ports="5222,8000-8010"/>
     3:39: warning: Lightspark reads only the first port of 8000-8010: write the ports, or *
@@ -155,7 +155,7 @@ fn entries() {
     a.example may connect to port 80
 =<allow-access-from domain="*" to-ports="80,*"/>
     3:20: warning: any site may use any port of this host: name the sites or the ports
-    3:31: warning: to-ports: "*" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
+    3:31: warning: "*" is no port or range, and some players (swf2es) drop the entry: write * alone
     any site may connect to any port
 =<allow-access-from domain="a.example" to-ports="25,80,6660-6666"/>
     3:39: warning: Lightspark reads only the first port of 6660-6666...
@@ -174,7 +174,7 @@ fn entries() {
 =<allow-access-from domain="a.example" to-ports="80" secure="false" x="y"/><allow-access-from domain="a.example"/>
     3:1: warning: Lightspark ignores what follows because of this: correct it, or remove it
     3:68: warning: no attribute x counts here: remove it, or correct it (in lower case)
-    3:75: warning: to-ports: "" is no port or range...
+    3:75: warning: without to-ports this counts for nothing: write that in
     a.example may connect to port 80
 =<allow-access-from-identity><signatory>x</signatory></allow-access-from-identity>
     1:1: warning: this grants nothing...
@@ -262,7 +262,7 @@ fn served_from() {
     3:39: warning: 1000-1100 has ports below 1024...
     a.example may connect to ports 1024-1100
 =- 80 943
-    1:1: warning: Silverlight asks port 943, Flash Player any other: serve this on its port
+    1:1: warning: Silverlight asks port 943, Flash Player any other: serve this on port 843
     grants nothing
 "#;
     cases(table, |case, expected| {
@@ -322,7 +322,7 @@ fn silverlight() {
 =<domain uri='*'/> <resource path='/' include-subpaths='true'/><socket-resource port='4502' protocol='tcp'/>
     any site may connect to port 4502
 =<domain uri='*'/> <socket-resource protocol='tcp'/>
-    2:1: warning: Silverlight refuses all for port=""...
+    2:1: warning: without port this counts for nothing: write that in
     grants nothing
 =</allow-from><domain uri='*'/><allow-from> <socket-resource port='4502' protocol='tcp'/>
     1:1: warning: this grants nothing: write <allow-access-from>, or for Silverlight <policy>
@@ -354,7 +354,7 @@ fn silverlight() {
     let granted = "any site may connect to port 4502";
     compare(&other.concat(), "943", &[expected, granted]);
     let expected =
-        "1:1: warning: Silverlight asks port 943, Flash Player any other: serve this on its port";
+        "1:1: warning: Silverlight asks port 943, Flash Player any other: serve this on port 943";
     compare(case.as_bytes(), "843", &[expected, "grants nothing"]);
     let grant = "any site may connect to port 4502";
     let methods = case.replace("<allow-from", "<allow-from http-methods='*'");
@@ -401,7 +401,7 @@ fn errors() {
 =<{r}>|</ {r}>
     no name right after <: write it, or &lt;, or for a comment <!-- ... -->
 =<{r} |b="1", c="2"/>
-    write NAME="VALUE" here: one pair of straight quotes, no <, then a blank
+    write b="..." here: one pair of straight quotes, no < between, a blank after
 =<{r}></{r}|
     no end of the tag before this: write > or />
 =<{r}|
@@ -411,21 +411,21 @@ fn errors() {
 =|< {r}/>
     no name right after <: write it, or &lt;, or for a comment <!-- ... -->
 =<{r} |b/>
-    write NAME="VALUE" here: one pair of straight quotes, no <, then a blank
+    write b="..." here: one pair of straight quotes, no < between, a blank after
 =<{r} |b=1/>
-    write NAME="VALUE" here: ...
+    write b="..." here: ...
 =<{r} c='' |b=“1”/>
-    write NAME="VALUE" here: ...
+    write b="..." here: ...
 =<{r} |b=""1"" c="d"/>
-    write NAME="VALUE" here: ...
+    write b="..." here: ...
 =<{r} |b="1 c="2"/>
-    write NAME="VALUE" here: ...
+    write b="..." here: ...
 =<{r} |b="1""/>
-    write NAME="VALUE" here: ...
+    write b="..." here: ...
 =<{r} |b="1/>
-    write NAME="VALUE" here: ...
+    write b="..." here: ...
 =<{r} |b='1/><c d='2'/></{r}>
-    write NAME="VALUE" here: ...
+    write b="..." here: ...
 =<{r}><![CDATA[|</{r}>
     no end of this: write ]]>
 =<!--| <{r}/>

@@ -337,12 +337,9 @@ fn a_policy_that_lets_nobody_in_is_critical() {
             "nobody can play, 1:22: </a> closes nothing: write </cross-domain-policy>",
         ),
         // Each player drops it for a reason of its own.
-        (
-            DROPPED,
-            "nobody can play, 1:102: to-ports: \"x\" is no port",
-        ),
+        (DROPPED, "nobody can play, 1:102: \"x\" is no port"),
         // The cause, before what is only a remark beside it.
-        (NO_PORTS, "nobody can play, 1:22: to-ports: \"\" is no port"),
+        (NO_PORTS, "nobody can play, 1:22: without to-ports"),
         (
             SILVERLIGHT,
             "nobody can play, 1:1: Silverlight asks port 943",
