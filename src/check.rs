@@ -72,7 +72,7 @@ const MISPLACED: &str = "Silverlight asks port 943, Flash Player any other: serv
 const URI: &str = "uri=\"{}\" is not an origin: write such as http://game.example.com or *";
 const PROTOCOL: &str = "without protocol=\"tcp\" this counts for nothing: write that";
 const PORT: &str = "Silverlight refuses all for port=\"{}\": write 4502 to 4534, one or a range";
-const EMPTY: &str = "this grants nothing: write <allow-access-from>, or for Silverlight <policy>";
+const EMPTY: &str = "this grants nothing: write {} in it";
 
 /// What is lost for what a warning says: with Lightspark alone a range but for its first port, the
 /// entry that it is about, what follows, or everything; with other players the policy, the sites
@@ -330,9 +330,12 @@ impl Report {
         let fits = |port: &u16| (*port == 943) != self.is_flash;
         let (some, all) = (self.ports.iter().any(fits), self.ports.iter().all(fits));
         let lost = if some { Ports } else { Everything };
-        let port = if self.is_flash { "843" } else { "943" };
+        let (port, entry) = match self.is_flash {
+            true => ("843", "<allow-access-from>"),
+            false => ("943", "<policy> with <domain> and <socket-resource>"),
+        };
         self.rule(!all, lost, (root.0, port), MISPLACED);
-        self.rule(empty, Everything, (root.0, ""), EMPTY);
+        self.rule(empty, Everything, (root.0, entry), EMPTY);
         Ok(())
     }
 

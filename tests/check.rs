@@ -48,7 +48,7 @@ fn cases(table: &str, try_case: impl Fn(&str, &[&str])) {
 fn entries() {
     let table = r#"
 =
-    1:1: warning: this grants nothing: write <allow-access-from>, or for Silverlight <policy>
+    1:1: warning: this grants nothing: write <allow-access-from> in it
     grants nothing
 =<allow-access-from domain="LocalHost" to-ports="80"/>
     LocalHost may connect to port 80
@@ -325,7 +325,7 @@ fn silverlight() {
     2:1: warning: without port this counts for nothing: write that in
     grants nothing
 =</allow-from><domain uri='*'/><allow-from> <socket-resource port='4502' protocol='tcp'/>
-    1:1: warning: this grants nothing: write <allow-access-from>, or for Silverlight <policy>
+    1:1: warning: this grants nothing: write <policy> with <domain> and <socket-resource> in it
     1:70: warning: <domain> must be in <allow-from>: move it
     grants nothing
 =<domain uri='*'/><!-- a -- b --> <socket-resource port='4502' protocol='tcp'/>
