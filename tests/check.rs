@@ -362,7 +362,7 @@ fn silverlight() {
     let inner = case.replace("<cross-domain-access>", "");
     let inner = inner.replace("</cross-domain-access>", "");
     let expected = [
-        "1:1: warning: this grants nothing: write <allow-access-from>, or...",
+        "1:1: warning: this grants nothing: write <policy> with...",
         "1:16: warning: <policy> must be in <cross-domain-access>: move it",
         "grants nothing",
     ];
