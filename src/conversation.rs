@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind::WouldBlock};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::unix::io::{AsRawFd, RawFd};
+use std::os::raw::c_short;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,8 @@ pub struct Conversation {
     sent: usize,
     /// How much was read after the answer, once that is over.
     drained: Option<usize>,
+    /// What the client is waited for, as poll calls it: to send, or to take the answer.
+    awaited: c_short,
 }
 
 impl Conversation {
@@ -77,6 +79,7 @@ impl Conversation {
             received: 0,
             sent: 0,
             drained: None,
+            awaited: sys::POLLIN,
         }
     }
 
@@ -95,7 +98,7 @@ impl Conversation {
 
     fn ask_and_answer(&mut self) -> io::Result<Outcome> {
         let after_request = loop {
-            match request(received(&self.buffer, self.received)) {
+            match request(self.received()) {
                 Ok(Some(after)) => break after,
                 Ok(None) => {}
                 Err(()) => return Ok(Outcome::Refused),
@@ -109,20 +112,18 @@ impl Conversation {
         // A NUL and no more is where a player's request ends.
         let ended = after_request == b"\0";
         let answer = self.policy.answer(after_request.starts_with(b"\0"));
+        self.awaited = sys::POLLOUT;
         // In one call unless the socket's buffer is too small for it: Lightspark takes what one read
         // returns as the whole answer.
         while let Some(unsent @ [_, ..]) = answer.get(self.sent..) {
             self.sent += sys::transmit(&self.stream, unsent)?;
         }
-        if !ended {
-            self.drain()?;
+        self.awaited = sys::POLLIN;
+        if ended {
+            return Ok(Outcome::Answered);
         }
-        Ok(Outcome::Answered)
-    }
-
-    /// Unread bytes would turn the close into a reset, which can take the answer with it. So say
-    /// that the answer is over, then read until the client ends too.
-    fn drain(&mut self) -> io::Result<()> {
+        // Unread bytes would turn the close into a reset, which can take the answer with it. So say
+        // that the answer is over, then read until the client ends too.
         if self.drained.is_none() {
             let _ = self.stream.shutdown(Shutdown::Write);
         }
@@ -133,32 +134,23 @@ impl Conversation {
                 length => *drained += length,
             }
         }
-        Ok(())
+        Ok(Outcome::Answered)
     }
 
-    /// Whether the client is waited for to take the answer, and no longer to send.
+    /// Whether the client is waited for to take the answer.
     pub fn is_answering(&self) -> bool {
-        let request = request(received(&self.buffer, self.received));
-        matches!(request, Ok(Some(_))) && self.drained.is_none()
+        self.awaited == sys::POLLOUT
     }
 
-    /// Waits until the client has sent or taken something, or until the deadline. Returns early, and
-    /// says so, when somebody is to be accepted from `listener`.
-    pub fn wait(&self, listener: Option<RawFd>) -> bool {
-        let events = match self.is_answering() {
-            true => sys::POLLOUT,
-            false => sys::POLLIN,
-        };
+    /// Waits until the client has sent or taken something, at most for `most` or to the deadline.
+    pub fn wait(&self, most: Duration) {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let client = (self.stream.as_raw_fd(), events);
-        let listener = (listener.unwrap_or(sys::NO_DESCRIPTOR), sys::POLLIN);
-        let [ready, queued] = sys::ready([client, listener], left);
-        queued && !ready
+        sys::ready(&*self.stream, self.awaited, left.min(most));
     }
 
     /// What came instead of a request, in words.
     pub fn said(&self) -> String {
-        match received(&self.buffer, self.received) {
+        match self.received() {
             [] => "asked for nothing".into(),
             bytes => log::beginning(bytes),
         }
@@ -166,13 +158,13 @@ impl Conversation {
 
     /// Whether a proxy has put its header before the request.
     pub fn is_proxied(&self) -> bool {
-        let said = received(&self.buffer, self.received);
-        PROXY_HEADERS.iter().any(|header| said.starts_with(header))
+        let is_begin = |header: &&[u8]| self.received().starts_with(header);
+        PROXY_HEADERS.iter().any(is_begin)
     }
-}
 
-fn received(buffer: &[u8], length: usize) -> &[u8] {
-    buffer.get(..length).unwrap_or_default()
+    fn received(&self) -> &[u8] {
+        self.buffer.get(..self.received).unwrap_or_default()
+    }
 }
 
 /// What a client has sent after the request; nothing where that is not complete, an error where it

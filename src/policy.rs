@@ -10,6 +10,9 @@ use crate::check::{self, MAX_SIZE};
 use crate::options::{self, Options};
 use crate::sys;
 
+/// Bytes that must be left when it is read: more than the largest one takes meanwhile.
+const MEMORY: usize = 1 << 20;
+
 /// The policy file, with a NUL after it.
 #[derive(Default)]
 pub struct Policy(Vec<u8>);
@@ -41,6 +44,7 @@ impl Policy {
 /// [`MAX_SIZE`] bytes and one, which shows that there is too much. An error names the file.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let error = |e| format!("{}: error: {e}", path.display());
+    sys::probe_memory(MEMORY).map_err(error)?;
     let file = if options::is_stdin(path) {
         File::from(io::stdin().as_fd().try_clone_to_owned().map_err(error)?)
     } else {

@@ -3,32 +3,26 @@
 //!
 //! Each listener has one thread that accepts. The kernel has held back most clients until their
 //! request was there, and that thread answers them at once. A client that keeps it waiting is handed
-//! over to another thread, an idle one or a new one, which waits for that client alone.
+//! over to another thread, which waits for that client alone.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
+use std::io::{self, ErrorKind};
+use std::mem;
 use std::net::{Shutdown, TcpStream};
-use std::os::unix::io::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::conversation::{Client, Conversation, Outcome, OUTCOMES};
-use crate::listeners::Listener;
+use crate::listeners::{Listener, ACCEPT_TIMEOUT};
 use crate::log;
 use crate::options::Options;
 use crate::policy::Policy;
 use crate::sys;
 
-/// How many threads stay when they have nothing to do.
-const SPARE_THREADS: usize = 16;
-
 /// How many conversations may be handed over and not taken yet.
 const MAX_HANDED_OVER: usize = 64;
-
-/// Bytes that must be left when a policy file is read: more than the largest one takes meanwhile.
-const MEMORY_TO_RELOAD: usize = 1 << 20;
 
 /// How long accepting pauses when something has run out and nobody can give way.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -36,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long it pauses for one that gives way to be gone.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// What was not seen for so long is over, and the log says it again when it comes back.
+/// A shortage that was not seen for so long is over, and the log says it again when it comes back.
 const EPISODE: Duration = Duration::from_secs(10);
 
 pub struct Server {
@@ -44,10 +38,7 @@ pub struct Server {
     pub listeners: Vec<Listener>,
     started: Instant,
     stopping: AtomicBool,
-    failed: AtomicBool,
     state: Mutex<State>,
-    /// Something was handed over.
-    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -58,12 +49,14 @@ struct State {
     waiting: BTreeMap<u64, (Arc<TcpStream>, Shutdown)>,
     /// Those of them that no thread has taken yet.
     handed_over: VecDeque<Conversation>,
-    /// Threads that accept, threads that wait for clients, and those of the latter that have none.
+    /// Threads that accept, and threads that wait for clients.
     accepting: usize,
     threads: usize,
-    idle: usize,
+    /// Whether a listener is none any more.
+    failed: bool,
     last_shortage: Option<Instant>,
-    last_proxied: Option<Instant>,
+    /// Whether the log says that there is a proxy which sends its header.
+    proxied: bool,
     accepted: u64,
     /// How many connections ended with each outcome.
     ended: [u64; OUTCOMES.len()],
@@ -89,9 +82,7 @@ impl Server {
             listeners,
             started: Instant::now(),
             stopping: AtomicBool::new(false),
-            failed: AtomicBool::new(false),
             state: Mutex::new(state),
-            changed: Condvar::new(),
         }));
         for listener in &server.listeners {
             sys::start_thread(move || server.accept(listener))
@@ -103,9 +94,23 @@ impl Server {
     /// The thread of a listener: accepts, until the server stops.
     fn accept(&'static self, listener: &Listener) {
         while !self.stopping() {
-            match listener.accept() {
+            // By poll, for others who hold the socket may let accept wait for as long as they like.
+            if listener.shared && !sys::ready(&listener.socket, sys::POLLIN, ACCEPT_TIMEOUT) {
+                continue;
+            }
+            match listener.socket.accept() {
                 Ok(client) => self.serve(client, listener),
                 Err(_) if self.stopping() => {}
+                // Another holder of the socket was faster.
+                Err(e) if e.kind() == ErrorKind::WouldBlock => thread::sleep(MOMENT),
+                // It is no listener any more.
+                Err(e) if e.kind() == ErrorKind::InvalidInput => {
+                    let address = listener.address;
+                    log::line(&format!("{address} does not listen any more: {e}"));
+                    self.state().failed = true;
+                    sys::ask_to_stop();
+                    break;
+                }
                 Err(e) => self.pause(listener, &e),
             }
         }
@@ -135,9 +140,10 @@ impl Server {
         let mut state = self.state();
         state.ended[outcome as usize] += 1;
         let refused = outcome == Outcome::Refused;
-        let proxied = refused && conversation.is_proxied() && begins(&mut state.last_proxied);
+        let proxied = refused && conversation.is_proxied();
+        let is_first = proxied && !mem::replace(&mut state.proxied, true);
         drop(state);
-        if proxied {
+        if is_first {
             let line = "sends a PROXY protocol header, so it is refused: switch off send-proxy";
             log::connection(conversation.peer, line);
         }
@@ -163,51 +169,39 @@ impl Server {
         }
         state.register(&conversation);
         state.handed_over.push_back(conversation);
-        self.changed.notify_one();
-        if state.idle >= state.handed_over.len() || state.threads >= self.options.max_connections {
+        if state.threads >= self.options.max_connections {
             return;
         }
         state.threads += 1;
         drop(state);
-        if let Err(e) = sys::start_thread(move || self.wait_for_clients()) {
+        if let Err(e) = sys::start_thread(move || self.wait_for_clients(None).threads -= 1) {
             state = self.state();
             state.threads -= 1;
-            self.report(&mut state, "start a thread", &e);
+            state.report("start a thread", &e);
             if state.threads > 0 {
                 state.give_way();
                 return;
             }
-            // Then this one waits itself, and nobody gives way before somebody comes, or the server
-            // stops: one after another they could take long.
-            while let Some(conversation) = state.handed_over.pop_front() {
-                if self.stopping() {
-                    state.end_waiting(conversation.number);
-                }
-                drop(state);
-                self.finish(conversation, Some(listener));
-                state = self.state();
-            }
+            drop(state);
+            // Then this one waits itself, and nobody gives way before somebody comes.
+            drop(self.wait_for_clients(Some(listener)));
         }
     }
 
-    /// A thread that waits for clients: for one after another, until enough threads have none.
-    fn wait_for_clients(&self) {
+    /// Waits for those that were handed over, one after another, until there are no more; then
+    /// returns the state as it is. The thread that accepts has its listener to see to.
+    fn wait_for_clients(&self, listener: Option<&Listener>) -> MutexGuard<'_, State> {
         let mut state = self.state();
-        loop {
-            if let Some(conversation) = state.handed_over.pop_front() {
-                drop(state);
-                self.finish(conversation, None);
-                state = self.state();
-            } else if state.idle < SPARE_THREADS {
-                state.idle += 1;
-                let changed = self.changed.wait(state);
-                state = changed.unwrap_or_else(PoisonError::into_inner);
-                state.idle -= 1;
-            } else {
-                break;
+        while let Some(conversation) = state.handed_over.pop_front() {
+            // One after another they could take long.
+            if listener.is_some() && self.stopping() {
+                state.end_waiting(conversation.number);
             }
+            drop(state);
+            self.finish(conversation, listener);
+            state = self.state();
         }
-        state.threads -= 1;
+        state
     }
 
     /// Waits for the client of a registered conversation until that has ended, or until somebody is
@@ -220,11 +214,14 @@ impl Server {
             if conversation.is_answering() {
                 self.state().register(&conversation);
             }
-            // Of a listener that was stopped poll says that somebody is queued.
-            let listener = listener.filter(|_| !self.stopping());
-            let listener = listener.map(|listener| listener.socket.as_raw_fd());
-            if conversation.wait(listener) && !self.stopping() {
-                self.state().end_waiting(conversation.number);
+            match listener {
+                Some(listener) if !self.stopping() => {
+                    conversation.wait(MOMENT);
+                    if sys::ready(&listener.socket, sys::POLLIN, Duration::ZERO) {
+                        self.state().end_waiting(conversation.number);
+                    }
+                }
+                _ => conversation.wait(self.options.timeout),
             }
         };
         let outcome = match self.state().waiting.remove(&conversation.number) {
@@ -234,50 +231,24 @@ impl Server {
         self.leave(&conversation, outcome);
     }
 
-    /// Nobody could be accepted: somebody gives way if that helps and if anybody is queued. The
-    /// server stops if the listener is none any more.
+    /// Nobody could be accepted: somebody gives way if that helps and if anybody is queued.
     fn pause(&self, listener: &Listener, error: &io::Error) {
-        if !sys::is_listening(&listener.socket) {
-            if !self.failed.swap(true, SeqCst) {
-                let address = listener.address;
-                log::line(&format!("{address} does not listen any more: {error}"));
-                sys::ask_to_stop();
-            }
-            return thread::sleep(PAUSE);
-        }
         // Linux says that no descriptor is left before it sees whether anybody has come.
-        let queue = (listener.socket.as_raw_fd(), sys::POLLIN);
-        if sys::ready([queue], PAUSE) == [false] || self.stopping() {
+        if !sys::ready(&listener.socket, sys::POLLIN, PAUSE) || self.stopping() {
             return;
         }
-        // Or another holder of the socket was faster.
-        let mut soon = error.kind() == io::ErrorKind::WouldBlock;
-        if !soon {
-            let mut state = self.state();
-            self.report(&mut state, "accept a connection", error);
-            soon = sys::is_shortage(error) && state.give_way();
-        }
+        let mut state = self.state();
+        state.report("accept a connection", error);
+        let soon = sys::is_shortage(error) && state.give_way();
+        drop(state);
         thread::sleep(if soon { MOMENT } else { PAUSE });
-    }
-
-    /// Says what cannot be done and, where that helps, who gives way; once per episode.
-    fn report(&self, state: &mut State, what: &str, error: &io::Error) {
-        if begins(&mut state.last_shortage) {
-            let help = match sys::is_shortage(error) {
-                true => "; the longest waiting give way",
-                false => "",
-            };
-            log::line(&format!("cannot {what}: {error}{help}"));
-        }
     }
 
     /// Reads the policy file again, and answers with it from the next connection on. One that will
     /// not do is refused.
     pub fn reload(&self) {
         let file = self.options.policy.display();
-        let memory = sys::probe_memory(MEMORY_TO_RELOAD);
-        let read = memory.map_err(|e| format!("{file}: error: {e}"));
-        match read.and_then(|()| Policy::read(&self.options)) {
+        match Policy::read(&self.options) {
             Ok((policy, warnings)) => {
                 warnings.iter().for_each(|warning| log::line(warning));
                 let mut state = self.state();
@@ -329,7 +300,7 @@ impl Server {
         while busy(self.state()) && Instant::now() < deadline {
             thread::sleep(MOMENT);
         }
-        !self.failed.load(SeqCst)
+        !self.state().failed
     }
 
     fn stopping(&self) -> bool {
@@ -354,6 +325,15 @@ impl State {
         self.waiting.insert(conversation.number, waiting);
     }
 
+    /// Says what cannot be done, once per episode.
+    fn report(&mut self, what: &str, error: &io::Error) {
+        let now = Instant::now();
+        let last = self.last_shortage.replace(now);
+        if last.map_or(true, |last| now - last > EPISODE) {
+            log::line(&format!("cannot {what}: {error}"));
+        }
+    }
+
     /// Ends the waiting of the connection that has waited longest, if there is one.
     fn give_way(&mut self) -> bool {
         let oldest = self.waiting.keys().next().copied();
@@ -369,11 +349,4 @@ impl State {
     fn open(&self) -> u64 {
         self.accepted - self.ended.iter().sum::<u64>()
     }
-}
-
-/// Whether an episode begins of something that was last seen then.
-fn begins(last: &mut Option<Instant>) -> bool {
-    let now = Instant::now();
-    let before = last.replace(now);
-    before.map_or(true, |before| now.duration_since(before) > EPISODE)
 }
