@@ -32,9 +32,12 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 OLDEST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 # The same as the release profile in Cargo.toml. RUSTFLAGS of the environment are added.
-COMPILE = $(RUSTC) --edition 2021 --crate-name flash_policy_serv -C opt-level=s -C lto \
-    -C codegen-units=1 -C panic=abort -C strip=symbols $(RUSTFLAGS) \
+COMPILE = $(RUSTC) --edition 2021 --crate-name flash_policy_serv -C opt-level=z -C lto \
+    -C codegen-units=1 -C panic=abort -C strip=symbols $(LINK_SCRIPT) $(RUSTFLAGS) \
     $(if $(TARGET),--target $(TARGET)) $(if $(LINKER),-C linker=$(LINKER))
+
+# Of unwinding. For a linker that knows no such scripts, as gold and mold: make LINK_SCRIPT=
+LINK_SCRIPT = -C link-arg=-Wl,-T,src/link.ld
 
 # What the program is built from beside its source; a build that worked has written it down.
 export SETTINGS = $(COMPILE) $(VERSION) $(POLICY)
@@ -70,7 +73,7 @@ MUSL = $(subst -gnu,-musl,$(HOST))
 MUSL_INSTALLED = $(wildcard $(shell $(RUSTC) --print target-libdir --target $(MUSL)))
 static:
 	$(MAKE) TARGET=$(or $(TARGET),$(if $(MUSL_INSTALLED),$(MUSL),$(HOST))) \
-	    RUSTFLAGS='$(RUSTFLAGS) -C target-feature=+crt-static -C link-arg=-Wl,-T,src/static.ld'
+	    RUSTFLAGS='$(RUSTFLAGS) -C target-feature=+crt-static'
 
 run: $(BUILT)
 	echo 'ask it in another terminal: $(BUILT) --probe 8430 --public-port 843'
@@ -256,7 +259,7 @@ help:
 	echo 'make clean            remove what was built'
 	echo 'variables: prefix (or PREFIX) sbindir sysconfdir policydir mandir linkdir DESTDIR'
 	echo '           unitdir initdir confdir (for service files)'
-	echo '           RUSTC RUSTFLAGS CARGO, TARGET LINKER (to build for another machine)'
+	echo '           RUSTC RUSTFLAGS CARGO LINK_SCRIPT, TARGET LINKER (for another machine)'
 
 # `make -j all install` builds before it installs.
 .NOTPARALLEL:

@@ -284,11 +284,10 @@ pub fn ask_to_stop() {
 /// Closes every descriptor but the standard ones, which whoever started the program left open. Comes
 /// before anything is opened here that stays open.
 pub fn close_inherited() {
-    let folder = fs::read_dir("/proc/self/fd");
     let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
-    let entries = folder.into_iter().flatten().flatten();
-    let numbers: Vec<c_int> = entries.filter_map(number).collect();
-    for fd in numbers.into_iter().filter(|fd| *fd > 2) {
+    let folder = fs::read_dir("/proc/self/fd");
+    let open = folder.map(|folder| folder.flatten().filter_map(number).collect::<Vec<c_int>>());
+    for fd in open.unwrap_or_default().into_iter().filter(|fd| *fd > 2) {
         // SAFETY: nothing in this program owns a descriptor yet, but for the standard ones.
         unsafe { close(fd) };
     }
