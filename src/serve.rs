@@ -214,14 +214,11 @@ impl Server {
             if conversation.is_answering() {
                 self.state().register(&conversation);
             }
-            match listener {
-                Some(listener) if !self.stopping() => {
-                    conversation.wait(MOMENT);
-                    if sys::ready(&listener.socket, sys::POLLIN, Duration::ZERO) {
-                        self.state().end_waiting(conversation.number);
-                    }
-                }
-                _ => conversation.wait(self.options.timeout),
+            let listener = listener.filter(|_| !self.stopping());
+            let most = listener.map_or(self.options.timeout, |_| MOMENT);
+            let is_queued = |it: &Listener| sys::ready(&it.socket, sys::POLLIN, Duration::ZERO);
+            if !conversation.wait(most) && listener.map_or(false, is_queued) {
+                self.state().end_waiting(conversation.number);
             }
         };
         let outcome = match self.state().waiting.remove(&conversation.number) {

@@ -34,12 +34,10 @@ const PR_GET_NO_NEW_PRIVS: c_int = 39;
 /// To open a file without waiting, for `OpenOptionsExt::custom_flags`.
 pub const O_NONBLOCK: c_int = if MIPS { 0x80 } else { 0x800 };
 // Of the machines that rustc knows, the others have the same numbers.
-#[cfg(any(
-    not(target_os = "linux"),
-    target_arch = "sparc",
-    target_arch = "sparc64"
-))]
-compile_error!("the numbers of this system's calls are not known: Linux, and not on SPARC");
+#[cfg(any(target_arch = "sparc", target_arch = "sparc64"))]
+compile_error!("the numbers of SPARC's system calls are not known here");
+#[cfg(not(target_os = "linux"))]
+compile_error!("this is for Linux");
 const MIPS: bool = cfg!(any(
     target_arch = "mips",
     target_arch = "mips32r6",
