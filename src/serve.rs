@@ -27,7 +27,8 @@ const MAX_HANDED_OVER: usize = 64;
 /// How long accepting pauses when something has run out and nobody can give way.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How long it pauses for one that gives way to be gone.
+/// How long it pauses for one that gives way to be gone, and waits for a client by itself before it
+/// sees whether the next is queued.
 const MOMENT: Duration = Duration::from_millis(1);
 
 /// A shortage that was not seen for so long is over, and the log says it again when it comes back.
@@ -71,18 +72,17 @@ impl Server {
         listeners: Vec<Listener>,
         options: Options,
     ) -> Result<&'static Server, String> {
-        let state = State {
-            policy: Arc::new(policy),
-            accepting: listeners.len(),
-            ..State::default()
-        };
         // As long as the program.
         let server: &Server = Box::leak(Box::new(Server {
+            state: Mutex::new(State {
+                policy: Arc::new(policy),
+                accepting: listeners.len(),
+                ..State::default()
+            }),
             options,
             listeners,
             started: Instant::now(),
             stopping: AtomicBool::new(false),
-            state: Mutex::new(state),
         }));
         for listener in &server.listeners {
             sys::start_thread(move || server.accept(listener))
@@ -139,17 +139,17 @@ impl Server {
     fn leave(&self, conversation: &Conversation, outcome: Outcome) {
         let mut state = self.state();
         state.ended[outcome as usize] += 1;
-        let refused = outcome == Outcome::Refused;
-        let proxied = refused && conversation.is_proxied();
-        let is_first = proxied && !mem::replace(&mut state.proxied, true);
+        let proxied = conversation.is_proxied() && !mem::replace(&mut state.proxied, true);
         drop(state);
-        if is_first {
+        if proxied {
             let line = "sends a PROXY protocol header, so it is refused: switch off send-proxy";
             log::connection(conversation.peer, line);
         }
         if self.options.verbose {
-            let said = refused.then(|| format!(": {}", conversation.said()));
-            let line = OUTCOMES[outcome as usize].to_owned() + &said.unwrap_or_default();
+            let mut line = OUTCOMES[outcome as usize].to_owned();
+            if outcome == Outcome::Refused {
+                line += &format!(": {}", conversation.said());
+            }
             log::connection(conversation.peer, &line);
         }
     }
