@@ -175,7 +175,7 @@ fn request(bytes: &[u8]) -> Result<Option<&[u8]>, ()> {
     if name.starts_with(bytes) {
         return Ok(None);
     }
-    let mut rest = bytes.strip_prefix(name).unwrap_or(b"?");
+    let mut rest = bytes.strip_prefix(name).ok_or(())?;
     while let [b' ' | b'\t' | b'\r' | b'\n', after @ ..] = rest {
         rest = after;
     }

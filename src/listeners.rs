@@ -42,6 +42,7 @@ impl Listener {
 /// address and the reason.
 pub fn bind(addresses: &[SocketAddr], backlog: u16) -> Result<Vec<Listener>, String> {
     let apart = fs::read("/proc/sys/net/ipv6/bindv6only").map_or(false, |value| value == b"1\n");
+    let no_ip6 = || TcpListener::bind((EVERYWHERE, 0)).is_err();
     let all_ip4 = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
     let mut listeners = Vec::new();
     let mut bind = |address| bind_one(address, backlog, &mut listeners);
@@ -52,9 +53,7 @@ pub fn bind(addresses: &[SocketAddr], backlog: u16) -> Result<Vec<Listener>, Str
         }
         match bind(address) {
             Ok(port) if everywhere && apart => bind(all_ip4(port))?,
-            Err(_) if everywhere && TcpListener::bind((EVERYWHERE, 0)).is_err() => {
-                bind(all_ip4(port))?
-            }
+            Err(_) if everywhere && no_ip6() => bind(all_ip4(port))?,
             bound => bound?,
         };
     }
