@@ -68,6 +68,9 @@ pub struct SignalSet([u64; 16]);
 #[repr(C)]
 struct PollFd(c_int, c_short, c_short);
 
+/// What a thread runs: it takes and returns a pointer.
+type Run = extern "C" fn(*mut u8) -> *mut u8;
+
 // Those of glibc that end in 64 take 64 bits on each machine; those of musl do without the name.
 extern "C" {
     fn close(fd: c_int) -> c_int;
@@ -91,12 +94,7 @@ extern "C" {
     fn pthread_attr_setstacksize(attributes: *mut [u64; 16], size: usize) -> c_int;
     fn pthread_attr_setdetachstate(attributes: *mut [u64; 16], state: c_int) -> c_int;
     fn pthread_attr_destroy(attributes: *mut [u64; 16]) -> c_int;
-    fn pthread_create(
-        thread: *mut c_ulong,
-        attributes: *const [u64; 16],
-        run: extern "C" fn(*mut u8) -> *mut u8,
-        work: *mut u8,
-    ) -> c_int;
+    fn pthread_create(id: *mut c_ulong, with: *const [u64; 16], run: Run, work: *mut u8) -> c_int;
     fn pthread_sigmask(how: c_int, set: *const SignalSet, old: *mut SignalSet) -> c_int;
     fn sigwait(set: *const SignalSet, signal: *mut c_int) -> c_int;
     fn kill(process: c_int, signal: c_int) -> c_int;
