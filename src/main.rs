@@ -90,11 +90,10 @@ fn check(options: &Options) -> Result<i32, String> {
             Err(why) => print(&[format!("refused: {why}")]).max(1),
         });
     }
-    let mut lines = report.findings();
-    lines.extend(report.grants().iter().map(|grant| format!(" {grant}")));
-    for line in &mut lines {
-        *line = format!("{}:{}", options.policy.display(), line);
-    }
+    let file = options.policy.display();
+    let grants = report.grants().into_iter().map(|grant| format!(" {grant}"));
+    let lines = report.findings().into_iter().chain(grants);
+    let lines: Vec<String> = lines.map(|line| format!("{file}:{line}")).collect();
     Ok(print(&lines).max(i32::from(report.error.is_some())))
 }
 
@@ -166,9 +165,7 @@ fn notify_supervisor() {
 
 /// Writes to standard output, and returns the exit status.
 fn print(lines: &[String]) -> i32 {
-    let mut text = String::new();
-    for line in lines {
-        text += &(log::harmless(line) + "\n");
-    }
+    let escaped = |line: &String| log::harmless(line) + "\n";
+    let text: String = lines.iter().map(escaped).collect();
     i32::from(std::io::stdout().write_all(text.as_bytes()).is_err())
 }

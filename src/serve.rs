@@ -260,10 +260,8 @@ impl Server {
     /// The counters since the start, in one line.
     pub fn counters(&self) -> String {
         let state = self.state();
-        let mut line = String::new();
-        for (name, count) in OUTCOMES.iter().zip(state.ended) {
-            line += &format!("{name}={count} ");
-        }
+        let count = |(name, count): (&&str, u64)| format!("{name}={count} ");
+        let line: String = OUTCOMES.iter().zip(state.ended).map(count).collect();
         let uptime = self.started.elapsed().as_secs();
         let (open, reloads) = (state.open(), state.reloads);
         line + &format!("open={open} reloads={reloads} uptime={uptime}")
