@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::log;
-use crate::policy::Policy;
 use crate::sys;
 
 /// What a player sends; Flash Player, AIR and Lightspark send a NUL after it, Silverlight does not.
@@ -52,7 +51,8 @@ pub struct Conversation {
     pub number: u64,
     pub stream: Arc<TcpStream>,
     pub peer: SocketAddr,
-    policy: Arc<Policy>,
+    /// With a NUL at its end.
+    policy: Arc<Vec<u8>>,
     /// All that happens is over by then: nothing that the client does moves it.
     deadline: Instant,
     buffer: [u8; BUFFER_SIZE],
@@ -67,7 +67,7 @@ pub struct Conversation {
 
 impl Conversation {
     /// One that is over `time` from now.
-    pub fn new(number: u64, client: Client, policy: Arc<Policy>, time: Duration) -> Conversation {
+    pub fn new(number: u64, client: Client, policy: Arc<Vec<u8>>, time: Duration) -> Conversation {
         let (stream, peer) = client;
         Conversation {
             number,
@@ -111,11 +111,13 @@ impl Conversation {
         };
         // A NUL and no more is where a player's request ends.
         let ended = after_request == b"\0";
-        let answer = self.policy.answer(after_request.starts_with(b"\0"));
+        // The answer has its NUL if the request had one.
+        let without = usize::from(!after_request.starts_with(b"\0"));
+        let end = self.policy.len().saturating_sub(without);
         self.awaited = sys::POLLOUT;
         // In one call unless the socket's buffer is too small for it: Lightspark takes what one read
         // returns as the whole answer.
-        while let Some(unsent @ [_, ..]) = answer.get(self.sent..) {
+        while let Some(unsent @ [_, ..]) = self.policy.get(self.sent..end) {
             self.sent += sys::transmit(&self.stream, unsent)?;
         }
         self.awaited = sys::POLLIN;

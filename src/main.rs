@@ -24,7 +24,6 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use options::{Options, Task};
-use policy::Policy;
 use serve::Server;
 use sys::{SignalSet, SIGHUP, SIGINT, SIGTERM, SIGTTOU, SIGUSR1, SIGXFSZ};
 
@@ -114,7 +113,7 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
         // The policy is to be one for that port.
         options.listen = vec![address];
     }
-    let (policy, mut warnings) = Policy::read(&options)?;
+    let (policy, mut warnings) = policy::read(&options)?;
     if options.task == Task::Serve {
         listeners = listeners::bind(&options.listen, options.backlog)?;
     }

@@ -18,7 +18,7 @@ use crate::conversation::{Client, Conversation, Outcome, OUTCOMES};
 use crate::listeners::{Listener, ACCEPT_TIMEOUT};
 use crate::log;
 use crate::options::Options;
-use crate::policy::Policy;
+use crate::policy;
 use crate::sys;
 
 /// How many conversations may be handed over and not taken yet.
@@ -44,7 +44,7 @@ pub struct Server {
 
 #[derive(Default)]
 struct State {
-    policy: Arc<Policy>,
+    policy: Arc<Vec<u8>>,
     /// The connections whose client is waited for, by the order in which they came, and what ends
     /// the waiting. One that gave way is no longer here, though its thread may have yet to close it.
     waiting: BTreeMap<u64, (Arc<TcpStream>, Shutdown)>,
@@ -68,7 +68,7 @@ impl Server {
     /// Serves `policy` on `listeners` from now on. An error means that there is not enough memory
     /// for a thread.
     pub fn start(
-        policy: Policy,
+        policy: Vec<u8>,
         listeners: Vec<Listener>,
         options: Options,
     ) -> Result<&'static Server, String> {
@@ -245,7 +245,7 @@ impl Server {
     /// not do is refused.
     pub fn reload(&self) {
         let file = self.options.policy.display();
-        match Policy::read(&self.options) {
+        match policy::read(&self.options) {
             Ok((policy, warnings)) => {
                 warnings.iter().for_each(|warning| log::line(warning));
                 let mut state = self.state();
