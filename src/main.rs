@@ -122,8 +122,9 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
         let few = format!("{limit} descriptors are too few for --max-connections {most}");
         warnings.push(few + &format!(", which takes {least}: raise the hard limit, or lower that"));
     }
-    if let Some(user) = &options.user {
-        user.take_over()?;
+    if let Some((user, group)) = options.user {
+        let hint = "only root can become another user: start as root, or leave --user out";
+        sys::become_user(user, group).map_err(|e| format!("cannot give up root: {e}; {hint}"))?;
         if let Err(e) = policy::read_file(&options.policy) {
             log::line(&format!("{e}; --user cannot read it again on SIGHUP"));
         }

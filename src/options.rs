@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::privileges::User;
+use crate::privileges::{self, User};
 
 /// The port on which Flash Player asks for the master policy file.
 pub const POLICY_PORT: u16 = 843;
@@ -90,7 +90,7 @@ impl Options {
                 "-t" | "--timeout" => timeout = Some(number_to(60)?),
                 "-c" | "--max-connections" => options.max_connections = number_to(30000)?.into(),
                 "-b" | "--backlog" => backlog = Some(number_to(65535)?),
-                "-u" | "--user" => options.user = Some(User::look_up(name, value()?)?),
+                "-u" | "--user" => options.user = Some(privileges::user(name, value()?)?),
                 "-v" | "--verbose" => options.verbose = true,
                 "--syslog" => options.syslog = true,
                 "--site" => site = Some(origin(name, value()?)?),
