@@ -236,7 +236,8 @@ impl Server {
         }
         let mut state = self.state();
         state.report("accept a connection", error);
-        let soon = sys::is_shortage(error) && state.give_way();
+        let number = error.raw_os_error().unwrap_or_default();
+        let soon = sys::SHORTAGES.contains(&number) && state.give_way();
         drop(state);
         thread::sleep(if soon { MOMENT } else { PAUSE });
     }

@@ -24,8 +24,8 @@ const IPPROTO_TCP: c_int = 6;
 const TCP_DEFER_ACCEPT: c_int = 9;
 const MSG_DONTWAIT: c_int = 0x40;
 const MSG_MORE: c_int = 0x8000;
-/// EAGAIN, ENOMEM, ENFILE, EMFILE and ENOBUFS.
-const SHORTAGES: [c_int; 5] = [11, 12, 23, 24, if MIPS { 132 } else { 105 }];
+/// Threads, memory, descriptors or buffers have run out: EAGAIN, ENOMEM, ENFILE, EMFILE, ENOBUFS.
+pub const SHORTAGES: [c_int; 5] = [11, 12, 23, 24, if MIPS { 132 } else { 105 }];
 const READ_WRITE: c_int = 3;
 const PRIVATE_ANONYMOUS: c_int = if MIPS { 0x802 } else { 0x22 };
 const SHUT_RD: c_int = 0;
@@ -138,12 +138,6 @@ pub fn defer_accept(listener: &TcpListener) {
     let (fd, seconds) = (listener.as_raw_fd(), 1);
     // SAFETY: `seconds` has the four bytes that the size promises, and outlives the call.
     unsafe { setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, 4) };
-}
-
-/// Whether descriptors, memory or threads have run out.
-pub fn is_shortage(error: &io::Error) -> bool {
-    let number = error.raw_os_error();
-    number.map_or(false, |number| SHORTAGES.contains(&number))
 }
 
 /// Reads what has arrived; 0 is the end. Where nothing has, the error is of kind `WouldBlock`: std
