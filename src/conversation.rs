@@ -6,7 +6,6 @@ use std::os::raw::c_short;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::log;
 use crate::sys;
 
 /// What a player sends; Flash Player, AIR and Lightspark send a NUL after it, Silverlight does not.
@@ -151,21 +150,14 @@ impl Conversation {
         sys::ready(&*self.stream, self.awaited, left.min(most))
     }
 
-    /// What came instead of a request, in words.
-    pub fn said(&self) -> String {
-        match self.received() {
-            [] => "asked for nothing".into(),
-            bytes => log::beginning(bytes),
-        }
-    }
-
     /// Whether a proxy has put its header before the request.
     pub fn is_proxied(&self) -> bool {
         let is_begin = |header: &&[u8]| self.received().starts_with(header);
         PROXY_HEADERS.iter().any(is_begin)
     }
 
-    fn received(&self) -> &[u8] {
+    /// What has come of the request, or instead of one.
+    pub fn received(&self) -> &[u8] {
         self.buffer.get(..self.received).unwrap_or_default()
     }
 }

@@ -117,6 +117,7 @@ pub fn beginning(bytes: &[u8]) -> String {
         _ => {
             let numbers = bytes.iter().take(8).map(|byte| format!("{byte:02x} "));
             let end = match bytes {
+                [] => "asked for nothing",
                 [20..=23, 3, ..] => "..., which looks like TLS",
                 _ => "...",
             };

@@ -148,7 +148,7 @@ impl Server {
         if self.options.verbose {
             let mut line = OUTCOMES[outcome as usize].to_owned();
             if outcome == Outcome::Refused {
-                line += &format!(": {}", conversation.said());
+                line += &format!(": {}", log::beginning(conversation.received()));
             }
             log::connection(conversation.peer, &line);
         }
