@@ -31,13 +31,16 @@ POLICY = $(policydir)/crossdomain.xml
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 OLDEST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-# The same as the release profile in Cargo.toml. RUSTFLAGS of the environment are added.
-COMPILE = $(RUSTC) --edition 2021 --crate-name flash_policy_serv -C opt-level=z -C lto \
-    -C codegen-units=1 -C panic=abort -C strip=symbols $(LINK_SCRIPT) $(RUSTFLAGS) \
-    $(if $(TARGET),--target $(TARGET)) $(if $(LINKER),-C linker=$(LINKER))
+# For the linker; `make SCRIPT=` where that is one that takes none, such as gold or mold.
+SCRIPT = src/without-unwinding.ld
 
-# Of unwinding. For a linker that knows no such scripts, as gold and mold: make LINK_SCRIPT=
-LINK_SCRIPT = -C link-arg=-Wl,-T,src/link.ld
+# The same as the release profile in Cargo.toml, but for the script. RUSTFLAGS of the environment are
+# added.
+COMPILE = $(RUSTC) --edition 2021 --crate-name flash_policy_serv -C opt-level=z -C lto \
+    -C codegen-units=1 -C panic=abort -C strip=symbols $(RUSTFLAGS) \
+    $(if $(SCRIPT),-C link-arg=-Wl$(comma)-T$(comma)$(SCRIPT)) \
+    $(if $(TARGET),--target $(TARGET)) $(if $(LINKER),-C linker=$(LINKER))
+comma = ,
 
 # What the program is built from beside its source; a build that worked has written it down.
 export SETTINGS = $(COMPILE) $(VERSION) $(POLICY)
@@ -259,7 +262,7 @@ help:
 	echo 'make clean            remove what was built'
 	echo 'variables: prefix (or PREFIX) sbindir sysconfdir policydir mandir linkdir DESTDIR'
 	echo '           unitdir initdir confdir (for service files)'
-	echo '           RUSTC RUSTFLAGS CARGO LINK_SCRIPT, TARGET LINKER (for another machine)'
+	echo '           RUSTC RUSTFLAGS CARGO, TARGET LINKER (to build for another machine)'
 
 # `make -j all install` builds before it installs.
 .NOTPARALLEL:

@@ -11,31 +11,25 @@ pub const MAX_SIZE: usize = 20_480;
 /// A range of so many ports and more is as good as *.
 const ANY: u16 = 65535 - 1024;
 
-/// The only one of the grants where there is none.
-pub const NO_GRANT: &str = "grants nothing";
-
 /// More warnings are left out.
 const MAX_WARNINGS: usize = 100;
 
-/// The elements that count: name, parent, attributes. An attribute that must be there has an
-/// example. Sources: Adobe's cross-domain policy file specification; for Silverlight's
-/// `access-policy` Microsoft's cc645032.
-type Element = (Text, Text, &'static [(Text, Text)]);
-type Text = &'static str;
+/// The elements that count: name, parent, attributes. Sources: Adobe's cross-domain policy file
+/// specification; for Silverlight's `access-policy` Microsoft's cc645032.
+type Element = (&'static str, &'static str, &'static [&'static str]);
 #[rustfmt::skip]
 const ELEMENTS: &[Element] = &[
     ("cross-domain-policy", "", &[]),
-    ("site-control", "cross-domain-policy", &[("permitted-cross-domain-policies", "master-only")]),
-    ("allow-access-from", "cross-domain-policy",
-        &[("domain", "game.example.com"), ("to-ports", "5222,8000"), ("secure", "")]),
+    ("site-control", "cross-domain-policy", &["permitted-cross-domain-policies"]),
+    ("allow-access-from", "cross-domain-policy", &["domain", "to-ports", "secure"]),
     ("access-policy", "", &[]),
     ("cross-domain-access", "access-policy", &[]),
     ("policy", "cross-domain-access", &[]),
-    ("allow-from", "policy", &[("http-request-headers", ""), ("http-methods", "")]),
-    ("domain", "allow-from", &[("uri", "http://game.example.com")]),
+    ("allow-from", "policy", &["http-request-headers", "http-methods"]),
+    ("domain", "allow-from", &["uri"]),
     ("grant-to", "policy", &[]),
-    ("socket-resource", "grant-to", &[("protocol", "tcp"), ("port", "4502-4534")]),
-    ("resource", "grant-to", &[("path", ""), ("include-subpaths", "")]),
+    ("socket-resource", "grant-to", &["protocol", "port"]),
+    ("resource", "grant-to", &["path", "include-subpaths"]),
 ];
 
 /// Ports that Flash Player has refused since version 24, whatever the policy says (Adobe's staff
@@ -52,20 +46,17 @@ const INNER_NUL: &str = "a NUL would end the policy here: remove it, or save it 
 const NUL: &str = "the NUL here is left out, since the server adds its own: remove it";
 const LONG: &str = "an answer over 1400 bytes may come in parts, and then fail: shorten the file";
 const HANGS: &str = "with its NUL a multiple of 4096 bytes, this hangs Lightspark: add a blank";
-const STRICT: &str = "Silverlight and other strict readers refuse ";
 const ENCODING: &str = "Silverlight and other strict readers know UTF-8, not {}: write UTF-8";
-const TEXT: &str = "text has no meaning in a policy: remove it";
 const ATTRIBUTE: &str = "no attribute {} counts here: remove it, or correct it (in lower case)";
-const MISSING: &str = "without {} this counts for nothing: write that in";
 const STOPS: &str = "Lightspark ignores {} because of this: correct it, or remove it";
-const ELSEWHERE: &str =
-    "Lightspark ignores a policy with site-control unless it is from port 843: \
+const ELSEWHERE: &str = "Lightspark ignores a policy with site-control unless from port 843: \
     remove it, serve port 843 alone, or say --public-port 843";
 const ALSO_ASKED: &str = "players also ask the port they want, and may hang there: \
     write <site-control permitted-cross-domain-policies=\"master-only\"/>";
-const REFUSED: &str = "\"{}\" makes every player refuse everything: write \"master-only\"";
+const REFUSED: &str = "\"{}\" makes every player refuse everything: \
+    write permitted-cross-domain-policies=\"master-only\"";
 const CASE: &str = "Lightspark refuses everything for \"{}\": write it in lower case alone";
-const DOMAIN: &str = "\"{}\" is not a name in ASCII, an address, * or such as *.example.com";
+const DOMAIN: &str = "domain=\"{}\" is not a name in ASCII, an address, * or such as *.example.com";
 const WIDE: &str = "some players (swf2es) refuse {} as too wide: write such as *.example.com";
 const HOST: &str = "\"{}\" is a host of that name: for any site write *";
 const SECURE: &str = "\"{}\" may be taken as either: write \"true\" or \"false\"";
@@ -74,13 +65,14 @@ const LOW: &str = "{} has ports below 1024, which only a policy from such a port
     serve it on port 843, or say --public-port 843";
 const CLOSED: &str = "Flash Player refuses {} since version 24: use another port";
 const BLANKS: &str = "Lightspark drops the entry for blanks in \"{}\": remove them";
-const LIST: &str =
-    "\"{}\" is not a port or a range, and some players (swf2es) drop the entry: write ";
+const LIST: &str = "to-ports: \"{}\" is no port or range; some players (swf2es) drop the entry: \
+    write ports from 1 to 65535 with commas between, or * alone";
 const RANGE: &str = "Lightspark reads only the first port of {}: write the ports, or *";
-const MISPLACED: &str = "Silverlight asks port 943, Flash Player any other: serve this on port {}";
-const URI: &str = "\"{}\" is not an origin: write such as http://game.example.com or *";
-const PORT: &str = "Silverlight refuses the file for \"{}\": write 4502 to 4534, one or a range";
-const EMPTY: &str = "this grants nothing: write {} in it";
+const MISPLACED: &str = "Silverlight asks port 943, Flash Player any other: serve this on its port";
+const URI: &str = "uri=\"{}\" is not an origin: write such as http://game.example.com or *";
+const PROTOCOL: &str = "without protocol=\"tcp\" this counts for nothing: write that";
+const PORT: &str = "Silverlight refuses all for port=\"{}\": write 4502 to 4534, one or a range";
+const EMPTY: &str = "this grants nothing: write <allow-access-from>, or for Silverlight <policy>";
 
 /// What is lost for what a warning says: with Lightspark alone a range but for its first port, the
 /// entry that it is about, what follows, or everything; with other players the policy, the sites
@@ -124,12 +116,6 @@ struct Access {
     is_secure: bool,
 }
 
-impl Access {
-    fn grants(&self) -> bool {
-        !self.sites.is_empty() && !self.ranges.is_empty()
-    }
-}
-
 /// The first and the last port.
 type Range = (u16, u16);
 
@@ -157,6 +143,8 @@ pub fn check(file: &[u8], ports: &[u16]) -> Report {
         let fault = (text.len(), "further warnings are left out".into());
         report.warnings.push((fault, Nothing));
     }
+    report.warnings.sort_by_key(|warning| warning.0 .0);
+    report.warnings.dedup();
     report
 }
 
@@ -168,14 +156,14 @@ impl Report {
         error.chain(warnings).collect()
     }
 
-    /// In plain words what each entry grants.
-    pub fn grants(&self) -> Vec<String> {
+    /// In plain words what each entry grants, or why nobody at all is let in.
+    pub fn grants(&self) -> Result<Vec<String>, &Fault> {
         let mut grants = Vec::new();
-        let is_useless = self.useless().is_some();
+        let is_whole = |entry: &&Access| !entry.sites.is_empty() && !entry.ranges.is_empty();
         // Nobody knows whether a site is asked for over HTTPS, or which port of a range.
         let counts = |lost| lost >= Line && lost != Lost::Secure;
-        let is_taken = |entry: &&Access| entry.grants() && self.drops(entry, counts).0 < 2;
-        for entry in self.entries.iter().filter(|e| !is_useless && is_taken(e)) {
+        let is_taken = |entry: &&Access| self.drops(entry, counts).0 < 2;
+        for entry in self.entries.iter().filter(is_whole).filter(is_taken) {
             let sites = entry.sites.iter();
             let sites = sites.map(|site| match site.strip_prefix("*.") {
                 Some(name) => format!("{name} and its subdomains"),
@@ -189,16 +177,8 @@ impl Report {
                 grants.push(grant);
             }
         }
-        if grants.is_empty() {
-            grants.push(NO_GRANT.into());
-        }
-        grants
-    }
-
-    /// Why nobody at all is let in.
-    pub fn useless(&self) -> Option<&Fault> {
-        let any = self.entries.iter().any(Access::grants);
-        self.cause(if any { Everything } else { Ports })
+        let least = if grants.is_empty() { Ports } else { Everything };
+        self.cause(least).map_or(Ok(grants), Err)
     }
 
     /// Why the file is not read, or the first warning for which that much is lost.
@@ -223,7 +203,6 @@ impl Report {
     /// May a Flash file from `site` open a socket to `port` of this host? Names the line that allows
     /// it and what readers differ about, or the nearest reason why not.
     pub fn may_connect(&self, site: &Site, port: u16) -> Result<String, String> {
-        let host = &site.host;
         if let Some(fault) = self.cause(Everything) {
             return Err(self.placed("", fault));
         } else if !self.is_flash {
@@ -233,50 +212,40 @@ impl Report {
         } else if port < 1024 && self.ports.iter().all(is_high) {
             return Err("only a policy from a port below 1024 can grant such a port".into());
         }
-        let (mut refused, mut allowed) = (None, None);
-        // An address has no name, and no suffix.
-        let is_host = |site: &String| {
-            let domain = site.to_ascii_lowercase();
-            let is_end = |suffix: &str| format!(".{host}").ends_with(suffix);
-            domain.strip_prefix('*').map_or(domain == *host, is_end)
-        };
-        let named = |entry: &&Access| entry.sites.iter().any(is_host);
-        for entry in self.entries.iter().filter(named) {
-            let (line, _) = self.position(entry.tag.start);
-            if !entry.ranges.iter().any(|r| (r.0..=r.1).contains(&port)) {
-                let (_, why) = self.drops(entry, |lost| lost >= Ports);
-                let not = format!("line {line} names {host}, but not port {port}{why}");
-                refused = refused.or(Some(not));
-                continue;
-            } else if entry.is_secure && !site.over_https {
-                refused = Some(format!("line {line} is for sites loaded over https only"));
-                continue;
-            }
-            let is_first = entry.ranges.iter().any(|range| range.0 == port);
-            let minds = |lost| match lost {
-                Lost::Range => !is_first,
-                Lost::Secure => !site.over_https,
-                lost => lost != Nothing && lost != Ports,
-            };
-            let (drops, mut but) = self.drops(entry, minds);
-            if port < 1024 && self.ports.iter().any(is_high) {
-                but += "; but only where players ask a port below 1024";
-            }
-            match drops {
-                0 => return Ok(format!("by line {line}{but}")),
-                1 => allowed = allowed.or(Some(format!("by line {line}{but}"))),
-                _ => refused = Some(format!("line {line} names {host}{but}")),
-            }
+        let answer = |entry| self.answer(entry, site, port);
+        match self.entries.iter().map(answer).min_by_key(|a| a.0) {
+            Some((0 | 1, how)) => Ok(how),
+            Some((_, why)) => Err(why),
+            None => Err(format!("no entry names {}", site.host)),
         }
-        let nameless = self.entries.iter().filter(|entry| entry.sites.is_empty());
-        let why = |entry| self.drops(entry, |lost| lost == Entry).1;
-        let none = || {
-            format!(
-                "no entry names {host}{}",
-                nameless.map(why).collect::<String>()
-            )
+    }
+
+    /// What that is by an entry, and how far from what all players grant.
+    fn answer(&self, entry: &Access, site: &Site, port: u16) -> (usize, String) {
+        let host = &site.host;
+        // An address has no name, and no suffix.
+        let is_host = |site: &String| match site.to_ascii_lowercase().strip_prefix('*') {
+            Some(suffix) => format!(".{host}").ends_with(suffix),
+            None => site.eq_ignore_ascii_case(host),
         };
-        allowed.ok_or_else(|| refused.unwrap_or_else(none))
+        let is_named = entry.sites.iter().any(is_host);
+        let has_port = entry.ranges.iter().any(|r| (r.0..=r.1).contains(&port));
+        let is_barred = entry.is_secure && !site.over_https;
+        let (drops, but) = self.drops(entry, |lost| match lost {
+            _ if !is_named || !has_port => lost >= Ports,
+            Lost::Range => !entry.ranges.iter().any(|r| r.0 == port),
+            Lost::Secure => !site.over_https,
+            lost => lost != Nothing && lost != Ports,
+        });
+        let line = format!("line {}", self.position(entry.tag.start).0);
+        match drops {
+            _ if entry.sites.is_empty() => (4, format!("no entry names {host}{but}")),
+            _ if !is_named => (5, format!("no entry names {host}")),
+            _ if !has_port => (3, format!("{line} names {host}, but not port {port}{but}")),
+            _ if is_barred => (2, format!("{line} is for sites loaded over https only")),
+            0 | 1 => (drops, format!("by {line}{but}")),
+            _ => (2, format!("{line} names {host}{but}")),
+        }
     }
 
     /// By how many an entry is dropped, Lightspark and others, for warnings of such a grade, and what
@@ -302,13 +271,8 @@ impl Report {
     fn rule(&mut self, wrong: bool, lost: Lost, (at, value): (usize, &str), text: &str) {
         let is_worst = lost == Everything && self.warnings.iter().all(|w| w.1 != lost);
         if wrong && (is_worst || self.warnings.len() < MAX_WARNINGS) {
-            // Most are found in the order of the file.
-            let place = self.warnings.partition_point(|w| w.0 .0 <= at);
-            let warning = ((at, text.replace("{}", &shown(value))), lost);
-            let before = self.warnings.get(place.wrapping_sub(1));
-            if before != Some(&warning) {
-                self.warnings.insert(place, warning);
-            }
+            let fault = (at, text.replace("{}", &shown(value)));
+            self.warnings.push((fault, lost));
         }
     }
 
@@ -318,72 +282,56 @@ impl Report {
         let nul = text.find('\0');
         refuse(nul.is_some(), nul.unwrap_or(0), INNER_NUL)?;
         let (mut document, read) = xml::read(text);
-        let empty = (0, "the file is empty: write a policy".into());
         let root = match document.nodes.first() {
-            None => return read.and(Err(empty)),
+            None => return read.and(Err((0, "the file is empty: write a policy".into()))),
             Some(root) => (root.at, root.name),
         };
         let is_root = ELEMENTS.iter().any(|e| (e.0, e.1) == (root.1, ""));
         refuse(!is_root, root.0, &stray(root.1, ""))?;
         read?;
         self.is_flash = root.1 == "cross-domain-policy";
-        let encoding = document.encoding.as_str();
-        let is = |name: &str| encoding.eq_ignore_ascii_case(name);
-        let is_utf8 = is("") || is("utf-8");
+        let encoding = document.encoding.to_ascii_lowercase();
+        let is_utf8 = ["", "utf-8"].contains(&&*encoding);
+        let is_read = is_utf8 || self.is_flash && ["us-ascii", "iso-8859-1"].contains(&&*encoding);
+        self.rule(!is_read, Policy, (0, &document.encoding), ENCODING);
         if let (Err(e), true) = (std::str::from_utf8(plain), is_utf8) {
             let what = "bytes that are not UTF-8: save it as UTF-8";
-            document.minded.push((e.valid_up_to(), what.into()));
+            document.mind(true, e.valid_up_to(), what);
         }
-        let is_known = self.is_flash && (is("us-ascii") || is("iso-8859-1"));
-        self.rule(!is_utf8 && !is_known, Policy, (0, encoding), ENCODING);
-        // The names of the open elements, ? for one that nobody knows, ! for one that is not in its
-        // place; what is in them does not count.
-        let mut path: Vec<&str> = Vec::new();
+        // The names of the open elements, ! for one that is not in its place, ? for one that nobody
+        // knows; what is in them does not count.
+        let mut path = vec![""];
         for node in &document.nodes {
-            path.truncate(node.depth);
+            path.truncate(node.depth + 1);
             let parent = path.last().copied().unwrap_or_default();
-            let known = ELEMENTS.iter().find(|e| (e.0, e.1) == (node.name, parent));
-            let is_named = ELEMENTS.iter().any(|e| e.0 == node.name);
-            match known {
-                Some(element) => self.element(node, element),
-                None if parent == "!" || parent == "?" && !is_named => {}
-                None if node.name.contains('=') => {}
-                None if node.name.is_empty() => self.rule(true, Nothing, (node.at, ""), TEXT),
-                None => self.rule(true, Nothing, (node.at, ""), &stray(node.name, parent)),
+            let known = ELEMENTS.iter().find(|e| e.0 == node.name);
+            let mut place = known.map_or("?", |_| "!");
+            if let Some(element) = known.filter(|e| e.1 == parent) {
+                self.element(node, element);
+                place = element.0;
+            } else if parent != "!" && parent != place && !node.name.contains('=') {
+                self.rule(true, Nothing, (node.at, ""), &stray(node.name, parent));
             }
-            path.push(match known {
-                Some(element) => element.0,
-                None if parent == "!" || is_named => "!",
-                None => "?",
-            });
+            path.push(place);
         }
         // Silverlight passes over blanks before the declaration (Moonlight's sources).
         let start = text.len() - text.trim_start().len();
         for (at, what) in &document.minded {
-            if !self.is_flash && start > 0 && *at == start {
-                continue;
-            }
-            let what = STRICT.to_owned() + what;
-            refuse(!self.is_flash, *at, &what)?;
-            self.rule(true, Policy, (*at, ""), &what);
+            let is_passed = start > 0 && *at == start;
+            refuse(!self.is_flash && !is_passed, *at, what)?;
+            self.rule(self.is_flash, Policy, (*at, ""), what);
         }
-        if self.is_flash && !self.warnings.iter().any(|w| w.1 == Lightspark) {
-            self.lightspark(&document.nodes);
-        }
+        self.lightspark(&document.nodes);
         let mut nodes = document.nodes.iter();
         let controlled = nodes.any(|node| node.depth == 1 && node.name == "site-control");
         let asked = self.is_flash && !controlled && self.ports.contains(&843);
         self.rule(asked, Policy, (root.0, ""), ALSO_ASKED);
-        let (port, entry) = match self.is_flash {
-            true => ("843", "<allow-access-from>"),
-            false => ("943", "a <policy> with <domain> and <socket-resource>"),
-        };
-        let empty = self.useless().is_none() && !self.entries.iter().any(Access::grants);
+        let empty = self.grants().map_or(false, |grants| grants.is_empty());
         let fits = |port: &u16| (*port == 943) != self.is_flash;
         let (some, all) = (self.ports.iter().any(fits), self.ports.iter().all(fits));
         let lost = if some { Ports } else { Everything };
-        self.rule(!all, lost, (root.0, port), MISPLACED);
-        self.rule(empty, Everything, (root.0, entry), EMPTY);
+        self.rule(!all, lost, (root.0, ""), MISPLACED);
+        self.rule(empty, Everything, (root.0, ""), EMPTY);
         Ok(())
     }
 
@@ -407,40 +355,31 @@ impl Report {
         }
     }
 
-    /// An element in its place. Without an attribute that it needs it has no effect.
+    /// An element in its place. An attribute that it needs and lacks is as good as an empty one.
     fn element(&mut self, node: &Node, (name, _, known): &Element) {
         let mut entry = Access::default();
         for (name, (at, _)) in &node.attributes {
             let is_schema = name.starts_with("xmlns") || name.starts_with("xsi:");
-            let counts = is_schema || known.iter().any(|(known, _)| known == name);
+            let counts = is_schema || known.contains(name);
             self.rule(!counts, Nothing, (*at, name), ATTRIBUTE);
             entry.tag.end = entry.tag.end.max(at + 1);
         }
         let protocol = node.attributes.get("protocol");
         let is_tcp = protocol.map_or(false, |(_, value)| value == "tcp");
-        for (name, example) in *known {
+        for name in *known {
             let given = node.attributes.get(name);
             let value = given.map_or((node.at, ""), |(at, value)| (*at, value.as_str()));
             match *name {
-                _ if *name == "protocol" && !is_tcp || given.is_none() && !example.is_empty() => {
-                    let example = format!("{name}=\"{example}\"");
-                    let all =
-                        *name == "permitted-cross-domain-policies" && self.ports.contains(&843);
-                    let lost = if all { Everything } else { Entry };
-                    self.rule(true, lost, (value.0, &example), MISSING);
-                    entry.ranges.clear();
-                }
                 "permitted-cross-domain-policies" => {
+                    let master = self.ports.contains(&843);
                     let elsewhere = self.ports.iter().any(|port| *port != 843);
                     self.rule(elsewhere, Lightspark, value, ELSEWHERE);
-                    let master = self.ports.contains(&843);
                     let plain = value.1.trim().to_ascii_lowercase();
                     let known = ["all", "master-only", "by-content-type", "by-ftp-filename"];
                     let known = known.contains(&&*plain);
                     self.rule(master && !known, Everything, value, REFUSED);
                     self.rule(master && plain == "all", Policy, value, ALSO_ASKED);
-                    let cased = known && plain != value.1;
-                    self.rule(master && cased, Lightspark, value, CASE);
+                    self.rule(master && known && plain != value.1, Lightspark, value, CASE);
                 }
                 "domain" => {
                     let domain = value.1.trim();
@@ -457,21 +396,22 @@ impl Report {
                     entry.sites.extend(is_right.then(|| domain.into()));
                 }
                 "to-ports" => entry.ranges = self.port_list(value),
-                "secure" if given.is_some() => {
+                "secure" => {
                     entry.is_secure = value.1 == "true";
-                    let is_clear = ["true", "false"].contains(&value.1);
+                    let is_clear = ["", "true", "false"].contains(&value.1);
                     self.rule(!is_clear, Lost::Secure, value, SECURE);
                 }
                 "uri" => {
-                    let mut schemes = ["http://", "https://", "file://"].iter();
-                    let host = schemes.find_map(|scheme| value.1.strip_prefix(scheme));
-                    let is_host = |host: &str| !host.is_empty() && !host.contains(' ');
-                    let is_origin = value.1 == "*" || host.map_or(false, is_host);
+                    let (scheme, host) = value.1.split_once("://").unwrap_or_default();
+                    let is_scheme = ["http", "https", "file"].contains(&scheme);
+                    let is_host = is_scheme && !host.is_empty() && !host.contains(' ');
+                    let is_origin = value.1 == "*" || is_host;
                     self.rule(!is_origin, Entry, value, URI);
                     entry.sites.extend(is_origin.then(|| value.1.into()));
                 }
+                "protocol" => self.rule(!is_tcp, Entry, value, PROTOCOL),
                 "port" if is_tcp => {
-                    let usable = |r: &Range| 4502 <= r.0 && r.0 <= r.1 && r.1 <= 4534;
+                    let usable = |r: &Range| 4502 <= r.0 && r.1 <= 4534;
                     entry.ranges.extend(range(value.1).filter(usable));
                     self.rule(entry.ranges.is_empty(), Everything, value, PORT);
                 }
@@ -492,45 +432,26 @@ impl Report {
 
     /// The ports in a list, as far as they are right, and may be granted from here.
     fn port_list(&mut self, (at, list): (usize, &str)) -> Vec<Range> {
-        let mut ranges = Vec::new();
         let alone = list.trim() == "*";
+        let mut ranges = if alone { vec![(1, 65535)] } else { vec![] };
         self.rule(alone && list != "*", Line, (at, list), BLANKS);
-        for given in list.split(',') {
+        for given in list.split(',').filter(|_| !alone) {
             let item = given.trim();
-            let ports = item.split([' ', ';']).filter(|port| !port.is_empty());
-            let ports: Vec<&str> = ports.collect();
-            let every = ["all", "any", "0-65535"].contains(&&*item.to_ascii_lowercase());
-            let range = range(item);
-            let right = match range {
-                Some((first, last)) if first > last => format!("{last}-{first}"),
-                Some(_) if item == "*" && !alone => "* alone".into(),
-                Some(_) => String::new(),
-                None if every => "*".into(),
-                None if ports.len() > 1 && ports.iter().all(|port| number(port).is_some()) => {
-                    ports.join(",") + ", with commas"
-                }
-                None => "ports from 1 to 65535, or *".into(),
-            };
-            let text = LIST.to_owned() + &right;
-            self.rule(!right.is_empty(), Entry, (at, item), &text);
-            let is_long = range.map_or(false, |r| r.0 < r.1) && item != "*";
+            let right = range(item);
+            self.rule(right.is_none(), Entry, (at, item), LIST);
+            let is_long = right.map_or(false, |r| r.0 < r.1);
             self.rule(is_long, Lost::Range, (at, item), RANGE);
             // Of what is none Lightspark takes the number that it begins with, and * without blanks.
-            let end = item.find(|c: char| !c.is_ascii_digit());
-            let first = item.get(..end.unwrap_or(item.len())).and_then(number);
-            ranges.extend(match range {
-                Some((1, 65535)) if given != "*" && !alone && item == "*" => None,
-                Some((first, last)) if first <= last => range,
-                _ => first.filter(|first| *first > 0).map(|first| (first, first)),
-            });
+            let lead = item.split(|c: char| !c.is_ascii_digit()).next();
+            let read = if given == "*" { Some("1-65535") } else { lead };
+            ranges.extend(right.or_else(|| read.and_then(range)));
         }
         let named = || ranges.iter().filter(|r| r.1 - r.0 < ANY);
         let low = named().any(|r| r.0 < 1024) && self.ports.iter().any(is_high);
         self.rule(low, Ports, (at, list), LOW);
         let is_named = |port: &&u16| named().any(|r| (r.0..=r.1).contains(port));
-        let closed = NEVER.iter().filter(is_named).map(u16::to_string);
-        let closed = closed.collect::<Vec<_>>().join(", ");
-        self.rule(!closed.is_empty(), Ports, (at, &closed), CLOSED);
+        let closed: Vec<String> = NEVER.iter().filter(is_named).map(u16::to_string).collect();
+        self.rule(!closed.is_empty(), Ports, (at, &closed.join(", ")), CLOSED);
         if self.ports.iter().all(is_high) {
             ranges.retain(|r| r.1 >= 1024);
             ranges.iter_mut().for_each(|r| r.0 = r.0.max(1024));
@@ -543,12 +464,11 @@ fn is_high(port: &u16) -> bool {
     !(1..1024).contains(port)
 }
 
-/// `PORT`, `FIRST-LAST` or `*`.
+/// `PORT` or `FIRST-LAST`.
 fn range(text: &str) -> Option<Range> {
-    let text = if text == "*" { "1-65535" } else { text };
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let range = number(first.trim()).zip(number(last.trim()));
-    range.filter(|range| range.0 > 0)
+    range.filter(|range| 0 < range.0 && range.0 <= range.1)
 }
 
 fn in_words(ranges: &[Range]) -> String {
@@ -559,7 +479,6 @@ fn in_words(ranges: &[Range]) -> String {
     let words = words.collect::<Vec<_>>().join(", ");
     match ranges {
         _ if ranges.contains(&(1, 65535)) => "any port".into(),
-        _ if ranges.contains(&(1024, 65535)) => "any port from 1024".into(),
         [(first, last)] if first == last => format!("port {words}"),
         _ => format!("ports {words}"),
     }
@@ -572,6 +491,7 @@ fn stray(name: &str, parent: &str) -> String {
     match ELEMENTS.iter().find(|e| e.0.eq_ignore_ascii_case(local)) {
         Some(e) if e.0 != name => format!("<{found}> is not read: write <{}>", e.0),
         Some(e) if !e.1.is_empty() => format!("<{found}> must be in <{}>: move it", e.1),
+        _ if name.is_empty() => "text has no meaning in a policy: remove it".into(),
         _ if parent.is_empty() => format!("<{found}> is no policy: write <cross-domain-policy>"),
         _ => format!("<{found}> has no meaning in a socket policy: remove it"),
     }

@@ -90,7 +90,9 @@ fn check(options: &Options) -> Result<i32, String> {
         });
     }
     let file = options.policy.display();
-    let grants = report.grants().into_iter().map(|grant| format!(" {grant}"));
+    let nothing = |_| vec!["grants nothing".into()];
+    let grants = report.grants().unwrap_or_else(nothing);
+    let grants = grants.iter().map(|grant| format!(" {grant}"));
     let lines = report.findings().into_iter().chain(grants);
     let lines: Vec<String> = lines.map(|line| format!("{file}:{line}")).collect();
     Ok(print(&lines).max(i32::from(report.error.is_some())))

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::check::{self, Lost, MAX_SIZE, NO_GRANT};
+use crate::check::{self, Lost, MAX_SIZE};
 use crate::conversation::REQUEST;
 use crate::log;
 use crate::options::Options;
@@ -48,19 +48,16 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
         .iter()
         .map(|what| format!("; but {what}"))
         .collect();
-    for rest in [false, true] {
-        let is_such = |lost| lost > Lost::Nothing && rest == (lost < Lost::Policy);
-        let warnings = report.warnings.iter().filter(|w| is_such(w.1));
-        concerns.extend(warnings.map(|w| report.placed("", &w.0)));
-    }
+    let minded = report.warnings.iter().filter(|w| w.1 != Lost::Nothing);
+    concerns.extend(minded.map(|w| report.placed("", &w.0)));
 
     let concerns = concerns.join(", ");
     let beginning = log::beginning(&bytes);
     let is_policy = text.contains("cross-domain-policy") || text.contains("access-policy");
     let is_whole = text.contains("</cross-domain-policy>") || text.contains("</access-policy>");
     let is_cut = report.error.is_some() && after_nul.is_none() && !is_whole;
-    let (size, grants) = (bytes.len(), report.grants().join("; "));
-    let (status, verdict) = match (report.useless(), &options.question) {
+    let (size, grants) = (bytes.len(), report.grants());
+    let (status, verdict) = match (&grants, &options.question) {
         _ if bytes.is_empty() => (2, format!("no answer, connection {end}")),
         _ if bytes.len() > MAX_SIZE + 1 => (2, format!("more than {MAX_SIZE} bytes")),
         _ if !is_policy && end == "closed" => (2, format!("not a policy: {beginning}")),
@@ -77,8 +74,7 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
             Ok(how) => (0, format!("allowed: {how}{but}")),
             Err(why) => (2, format!("refused: {why}")),
         },
-        (Some(fault), _) => (2, format!("nobody can play, {}", report.placed("", fault))),
-        _ if grants == NO_GRANT => (2, format!("nobody can play, {concerns}")),
+        (Err(fault), _) => (2, format!("nobody can play, {}", report.placed("", fault))),
         _ => (i32::from(!concerns.is_empty()), concerns),
     };
     let label = match status {
@@ -90,6 +86,7 @@ pub fn probe(address: SocketAddr, options: &Options) -> (i32, Vec<String>) {
     let nul = after_nul.map_or("no NUL", |_| "ends with NUL");
     let micros = time.as_micros() as u64;
     let (ms, tenths) = (micros / 1000, micros / 100 % 10);
+    let grants = grants.map_or("grants nothing".into(), |grants| grants.join("; "));
     let found = format!("{size} bytes in {ms}.{tenths} ms, {nul}, {grants}");
     // A bar begins the performance data, so there must be no other.
     let summary = format!("POLICY {label}{dash}{verdict} - {found}").replace('|', "/");

@@ -9,8 +9,11 @@ use crate::log;
 /// What < and > do not count in, in a DOCTYPE.
 const QUOTES: &[(&str, &str)] = &[("<!--", "-->"), ("<?", "?>"), ("\"", "\""), ("'", "'")];
 
-const COMMENT: &str = "a comment is <!-- ... -->: write that";
+const BARE: &str = "no name right after <: write it, or &lt;, or for a comment <!-- ... -->";
+const NO_END: &str = "no end of the tag before this: write > or />";
 const NAME: &str = "this as a name: correct it, or part it from an attribute";
+const OUTSIDE: &str = "outside the root element: move this in, or remove it";
+const VALUE: &str = "write NAME=\"VALUE\" here: one pair of straight quotes, no <, then a blank";
 
 /// A place in the text, in bytes; what is wrong there, and what to write instead.
 pub type Fault = (usize, String);
@@ -65,33 +68,25 @@ pub fn read(text: &str) -> (Document<'_>, Result<(), Fault>) {
         text,
         ..Document::default()
     };
-    let read = document.read();
-    let is_control = |c: char| c < ' ' && !"\t\r\n".contains(c);
-    if let Some(at) = text.find(is_control) {
+    let mut read = Ok(());
+    document.blanks();
+    while read.is_ok() && !document.rest().is_empty() {
+        read = document.next();
+        document.blanks();
+    }
+    if let (Ok(()), Some((_, name))) = (&read, document.open.last()) {
+        read = Err((document.at, format!("write </{}> here", shown(name))));
+    }
+    if let Some(at) = text.find(|c: char| c < ' ' && !"\t\r\n".contains(c)) {
         document.mind(true, at, "a control character: remove it");
     }
     (document, read)
 }
 
 impl<'a> Document<'a> {
-    fn read(&mut self) -> Result<(), Fault> {
-        self.blanks();
-        while !self.rest().is_empty() {
-            self.next()?;
-            self.blanks();
-        }
-        match self.open.last() {
-            Some((start, name)) if name.starts_with('!') => Err((*start, COMMENT.into())),
-            Some((_, name)) => Err((self.at, format!("write </{}> here", shown(name)))),
-            None => Ok(()),
-        }
-    }
-
     /// Reads what begins here: a tag, text, or one of the others.
     fn next(&mut self) -> Result<(), Fault> {
         let at = self.at;
-        let rest = self.rest().strip_prefix('<');
-        let is_tag = rest.map_or(false, |rest| !rest.starts_with(['!', '/']));
         if self.take("<!--") {
             let comment = self.until("-->")?;
             if let Some(place) = format!("{comment}-").find("--") {
@@ -102,11 +97,8 @@ impl<'a> Document<'a> {
             self.instruction(at, instruction);
         } else if self.take("<!DOCTYPE") {
             self.doctype(at)?;
-        } else if self.open.is_empty() && !(is_tag && self.nodes.is_empty()) {
-            return Err((
-                at,
-                "outside the root element: move this in, or remove it".into(),
-            ));
+        } else if self.open.is_empty() && !self.nodes.is_empty() {
+            return Err((at, OUTSIDE.into()));
         } else if self.take("<![CDATA[") {
             self.until("]]>")?;
             self.node(at, "", Attributes::new());
@@ -121,9 +113,10 @@ impl<'a> Document<'a> {
 
     /// What is between <? and ?>, of which only the declaration counts.
     fn instruction(&mut self, at: usize, instruction: &str) {
-        let name = instruction.split([' ', '\t', '\r', '\n']).next();
-        if !name.map_or(false, |name| name.eq_ignore_ascii_case("xml")) {
-            return self.mind(!name.map_or(false, is_name), at + 2, NAME);
+        let name = instruction.split(char::is_whitespace).next();
+        let name = name.unwrap_or_default();
+        if !name.eq_ignore_ascii_case("xml") {
+            return self.mind(!is_name(name), at + 2, NAME);
         }
         let words: Vec<&str> = instruction.split_whitespace().collect();
         let words = words.join(" ").replace(" =", "=").replace("= ", "=");
@@ -144,8 +137,7 @@ impl<'a> Document<'a> {
 
     /// The DOCTYPE at `at`. What is declared in it does not count.
     fn doctype(&mut self, at: usize) -> Result<(), Fault> {
-        self.at = at;
-        let outline = self.skip_doctype(QUOTES).unwrap_or_default();
+        let outline = self.skip_doctype(at, QUOTES).unwrap_or_default();
         let head = outline.split('[').next().unwrap_or_default();
         let words: Vec<&str> = head.split_whitespace().collect();
         let is_right = match words[..] {
@@ -153,22 +145,20 @@ impl<'a> Document<'a> {
             ["!DOCTYPE", name, "PUBLIC", "\"", "\""] => is_name(name),
             _ => false,
         };
-        if !is_right {
-            // Adobe's parser counts each < and >, wherever it stands.
-            self.at = at;
-            let is_open = self.skip_doctype(&[]).is_none();
-            refuse(is_open, at, "no end of this DOCTYPE: write >")?;
-        }
+        // Adobe's parser counts each < and >, wherever it stands.
+        let is_open = !is_right && self.skip_doctype(at, &[]).is_none();
+        refuse(is_open, at, "no end of this DOCTYPE: write >")?;
         let wrong = !is_right || self.has_doctype || !self.nodes.is_empty();
         self.mind(wrong, at, "this DOCTYPE: remove it, no player needs one");
         self.has_doctype = true;
         Ok(())
     }
 
-    /// Skips to where as many > as < have come. Returns what else there is, with a " for what is in
-    /// `quotes`.
-    fn skip_doctype(&mut self, quotes: &[(&str, &str)]) -> Option<String> {
+    /// Skips what begins at `at`, up to where as many > as < have come. Returns what else there is,
+    /// with a " for what is in `quotes`.
+    fn skip_doctype(&mut self, at: usize, quotes: &[(&str, &str)]) -> Option<String> {
         let (mut outline, mut depth) = (String::new(), 0);
+        self.at = at;
         loop {
             outline += self.run("<>\"'");
             if let Some((_, end)) = quotes.iter().find(|(mark, _)| self.take(mark)) {
@@ -190,27 +180,22 @@ impl<'a> Document<'a> {
     /// blank, `>` or `/>`, and reads an end tag as it reads a start tag.
     fn tag(&mut self, at: usize) -> Result<(), Fault> {
         let word = self.run("> \t\r\n");
-        let is_at_end = self.rest().starts_with('>');
-        let before = word.strip_suffix('/').filter(|_| is_at_end);
-        let name = before.unwrap_or(word);
-        let is_bare = name.is_empty() || name == "/";
-        refuse(is_bare, at, "no name right after <: write it, or &lt;")?;
-        self.at = at + 1 + name.len();
+        self.at -= usize::from(word.ends_with('/') && self.rest().starts_with('>'));
+        let name = self.text.get(at + 1..self.at).unwrap_or_default();
+        refuse(["", "/"].contains(&name) || name.starts_with('!'), at, BARE)?;
         let attributes = self.attributes()?;
+        let end = self.at;
         let is_empty = self.take("/");
-        refuse(!self.take(">"), at, "no end of this tag: write >")?;
+        refuse(!self.take(">"), end, NO_END)?;
         if let Some(name) = name.strip_prefix('/') {
-            let (start, due) = self.open.pop().unwrap_or_default();
+            let (start, due) = self.open.pop().ok_or((at, OUTSIDE.into()))?;
             if name != due {
                 // Where the end tag fits one further out, the start tag is at fault.
                 let is_outer = self.open.iter().any(|(_, open)| *open == name);
-                let is_closed = self.nodes.iter().any(|node| node.name == name);
                 let (name, due) = (shown(name), shown(due));
                 let what = match is_outer {
-                    true if due.starts_with('!') => COMMENT.into(),
                     true => format!("<{due}> is open: write </{due}>, or /> for its >"),
-                    false if is_closed => format!("</{name}> closes nothing: remove it"),
-                    false => format!("</{name}> where </{due}> is due: write that"),
+                    false => format!("</{name}> closes nothing: write </{due}>, or remove it"),
                 };
                 return Err((if is_outer { start } else { at }, what));
             }
@@ -224,43 +209,31 @@ impl<'a> Document<'a> {
         Ok(())
     }
 
-    /// The attributes of a tag, up to its end or that of the text.
+    /// The attributes of a tag, up to its end, or where it has none, to what comes instead.
     fn attributes(&mut self) -> Result<Attributes<'a>, Fault> {
         let mut attributes = Attributes::new();
-        // Where the last one is, its name, and whether it has no value.
-        let mut last = (0, "", false);
+        let mut start = 0;
         loop {
             let apart = self.blanks();
             let (at, rest) = (self.at, self.rest());
-            if rest.is_empty() || rest.starts_with('>') || rest.starts_with("/>") {
+            let ends = ["<", ">", "/>", "/<", "/ "];
+            if rest.is_empty() || ends.iter().any(|end| rest.starts_with(end)) {
                 return Ok(attributes);
             }
             let name = self.run("=> \t\r\n");
-            refuse(name == "/", at, "write /> here, without a blank in it")?;
-            let is_tag = name.starts_with('<');
-            refuse(is_tag, at, "the tag before this has no end: write />")?;
             self.blanks();
             let is_named = !name.is_empty() && self.take("=");
             self.blanks();
             let quote = self.skip(1);
-            if !is_named || !["\"", "'"].contains(&quote) {
-                // With doubled marks the last is empty, without its second one this is in quotes.
-                let (at, name) = match !apart && (last.2 || name.contains(['"', '\''])) {
-                    true => (last.0, last.1),
-                    false => (at, name.trim_end_matches('/')),
-                };
-                refuse(!is_name(name), at, "this is no attribute: remove it")?;
-                let right = "with one pair of straight quotation marks";
-                return Err((at, format!("write {name}=\"...\" here, {right}")));
-            }
             let value = self.text(quote);
-            let no_end = format!("no end of this value, or a < in it: write {quote}, or &lt;");
-            refuse(!self.take(quote), at, &no_end)?;
+            let is_right = is_named && ["\"", "'"].contains(&quote) && self.take(quote);
+            // What is not apart belongs to the one before: its quotes are doubled, or one is missing.
+            start = if apart { at } else { start };
+            refuse(!is_right, start, VALUE)?;
             self.mind(!apart, at, "attributes without a blank between: write one");
             let again = attributes.contains_key(name);
             self.mind(again, at, "a repeated attribute: remove one");
             self.mind(!is_name(name), at, NAME);
-            last = (at, name, value.is_empty());
             attributes.entry(name).or_insert((at, value));
         }
     }
@@ -291,17 +264,17 @@ impl<'a> Document<'a> {
     }
 
     fn node(&mut self, at: usize, name: &'a str, attributes: Attributes<'a>) {
-        let depth = self.open.len();
         self.nodes.push(Node {
             at,
-            depth,
+            depth: self.open.len(),
             name,
             attributes,
         });
     }
 
-    fn mind(&mut self, wrong: bool, at: usize, what: &str) {
-        self.minded.extend(wrong.then(|| (at, what.into())));
+    pub fn mind(&mut self, wrong: bool, at: usize, what: &str) {
+        let fault = || format!("Silverlight and other strict readers refuse {what}");
+        self.minded.extend(wrong.then(|| (at, fault())));
     }
 
     /// Skips and returns what comes before `mark`, and skips the mark.

@@ -48,7 +48,7 @@ fn cases(table: &str, try_case: impl Fn(&str, &[&str])) {
 fn entries() {
     let table = r#"
 =
-    1:1: warning: this grants nothing: write <allow-access-from> in it
+    1:1: warning: this grants nothing: write <allow-access-from>, or for Silverlight <policy>
     grants nothing
 =<allow-access-from domain="LocalHost" to-ports="80"/>
     LocalHost may connect to port 80
@@ -61,33 +61,33 @@ fn entries() {
 =<allow-access-from domain="*" to-ports="80"/>
     any site may connect to port 80
 =<allow-access-from to-ports="80"/>
-    3:1: warning: without domain="game.example.com" this counts for nothing: write that in
+    3:1: warning: domain="" is not a name in ASCII, an address, * or such as *.example.com
     3:1: warning: Lightspark ignores what follows because of this...
     grants nothing
 =<allow-access-from domain="" to-ports="80"/>
     3:1: warning: Lightspark ignores what follows because of this...
-    3:20: warning: "" is not a name in ASCII, an address, * or such as *.example.com...
+    3:20: warning: domain="" is not a name in ASCII, an address, * or such as *.example.com...
     grants nothing
 =<allow-access-from domain="http://a.example:80/b" to-ports="80"/>
-    3:20: warning: "http://a.example:80/b" is not a name...
+    3:20: warning: domain="http://a.example:80/b" is not a name...
     grants nothing
 =<allow-access-from domain="*foo.example" to-ports="80"/>
-    3:20: warning: "*foo.example" is not a name...
+    3:20: warning: domain="*foo.example" is not a name...
     grants nothing
 =<allow-access-from domain="a.*.example" to-ports="80"/>
-    3:20: warning: "a.*.example" is not a name...
+    3:20: warning: domain="a.*.example" is not a name...
     grants nothing
 =<allow-access-from domain="192.168.*" to-ports="80"/>
-    3:20: warning: "192.168.*" is not a name...
+    3:20: warning: domain="192.168.*" is not a name...
     grants nothing
 =<allow-access-from domain="*.192.168.0.1" to-ports="80"/>
-    3:20: warning: "*.192.168.0.1" is not a name...
+    3:20: warning: domain="*.192.168.0.1" is not a name...
     grants nothing
 =<allow-access-from domain=" a.example" to-ports="80"/>
     3:20: warning: Lightspark drops the entry for blanks in " a.example": remove them
     a.example may connect to port 80
 =<allow-access-from domain="10.0.0.300" to-ports="80"/>
-    3:20: warning: "10.0.0.300" is not a name...
+    3:20: warning: domain="10.0.0.300" is not a name...
     grants nothing
 =<allow-access-from domain="*.com" to-ports="80"/>
     3:20: warning: some players (swf2es) refuse *.com as too wide: write such as *.example.com
@@ -100,39 +100,39 @@ fn entries() {
 =<allow-access-from domain="a.example" to-ports="*"/>
     a.example may connect to any port
 =<allow-access-from domain="a.example"/>
-    3:1: warning: without to-ports="5222,8000" this counts for nothing: write that in
+    3:1: warning: to-ports: "" is no port or range; some players (swf2es) drop the entry...
     3:1: warning: Lightspark ignores what follows because of this...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="5222,0"/>
-    3:39: warning: "0" is not a port or a range, and some players (swf2es) drop the entry: write ports from 1 to 65535, or *
+    3:39: warning: to-ports: "0" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 5222
 =<allow-access-from domain="a.example" to-ports="65536"/>
-    3:39: warning: "65536" is not a port...
+    3:39: warning: to-ports: "65536" is no port...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="+80"/>
-    3:39: warning: "+80" is not a port...
+    3:39: warning: to-ports: "+80" is no port...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="80;81"/>
-    3:39: warning: "80;81" is not a port or a range, and some players (swf2es) drop the entry: write 80,81, with commas
+    3:39: warning: to-ports: "80;81" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80 81"/>
-    3:39: warning: "80 81" is not a port or a range, and some players (swf2es) drop the entry: write 80,81, with commas
+    3:39: warning: to-ports: "80 81" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80 to 90"/>
-    3:39: warning: "80 to 90" is not a port or a range, and some players (swf2es) drop the entry: write ports from 1 to 65535, or *
+    3:39: warning: to-ports: "80 to 90" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80,,,"/>
-    3:39: warning: "" is not a port or a range, and some players (swf2es) drop the entry: write ports from 1 to 65535, or *
+    3:39: warning: to-ports: "" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain=" a.example" to-ports="80,x"/>
     3:20: warning: Lightspark drops the entry for blanks in " a.example": remove them
-    3:40: warning: "x" is not a port or a range, and some players (swf2es) drop the entry...
+    3:40: warning: to-ports: "x" is no port or range; some players (swf2es) drop the entry...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="80-"/>
-    3:39: warning: "80-" is not a port...
+    3:39: warning: to-ports: "80-" is no port...
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80, *"/>
-    3:39: warning: "*" is not a port or a range, and some players (swf2es) drop the entry: write * alone
+    3:39: warning: to-ports: "*" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports=" * "/>
     3:39: warning: Lightspark drops the entry for blanks in " * ": remove them
@@ -140,13 +140,13 @@ fn entries() {
 =<allow-access-from domain="a.example" to-ports="5222, 8000"/>
     a.example may connect to ports 5222, 8000
 =<allow-access-from domain="a.example" to-ports="ALL"/>
-    3:39: warning: "ALL" is not a port or a range, and some players (swf2es) drop the entry: write *
+    3:39: warning: to-ports: "ALL" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     grants nothing
 =<allow-access-from domain="a.example" to-ports="0-65535"/>
-    3:39: warning: "0-65535" is not a port or a range, and some players (swf2es) drop the entry: write *
+    3:39: warning: to-ports: "0-65535" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     grants nothing
 =<allow-access-from domain="a.example" to-ports="8010-8000"/>
-    3:39: warning: "8010-8000" is not a port or a range, and some players (swf2es) drop the entry: write 8000-8010
+    3:39: warning: to-ports: "8010-8000" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     a.example may connect to port 8010
 =<allow-access-from domain="a.example" to-ports="5222,8000-8010"/>
     3:39: warning: Lightspark reads only the first port of 8000-8010: write the ports, or *
@@ -155,7 +155,7 @@ fn entries() {
     a.example may connect to port 80
 =<allow-access-from domain="*" to-ports="80,*"/>
     3:20: warning: any site may use any port of this host: name the sites or the ports
-    3:31: warning: "*" is not a port or a range, and some players (swf2es) drop the entry: write * alone
+    3:31: warning: to-ports: "*" is no port or range; some players (swf2es) drop the entry: write ports from 1 to 65535 with commas between, or * alone
     any site may connect to any port
 =<allow-access-from domain="a.example" to-ports="25,80,6660-6666"/>
     3:39: warning: Lightspark reads only the first port of 6660-6666...
@@ -174,7 +174,7 @@ fn entries() {
 =<allow-access-from domain="a.example" to-ports="80" secure="false" x="y"/><allow-access-from domain="a.example"/>
     3:1: warning: Lightspark ignores what follows because of this: correct it, or remove it
     3:68: warning: no attribute x counts here: remove it, or correct it (in lower case)
-    3:75: warning: without to-ports=...
+    3:75: warning: to-ports: "" is no port or range...
     a.example may connect to port 80
 =<allow-access-from-identity><signatory>x</signatory></allow-access-from-identity>
     1:1: warning: this grants nothing...
@@ -221,7 +221,7 @@ fn served_from() {
 =master-only 80,5222 127.0.0.1:843 [::1]:843
     a.example may connect to ports 80, 5222
 =master-only 80,5222 842
-    2:15: warning: Lightspark ignores a policy with site-control unless it is from port 843: remove it, serve port 843 alone, or say --public-port 843
+    2:15: warning: Lightspark ignores a policy with site-control unless from port 843: remove it, serve port 843 alone, or say --public-port 843
     a.example may connect to ports 80, 5222
 =master-only 80,5222 0
     2:15: warning: Lightspark ignores a policy with site-control unless...
@@ -235,7 +235,7 @@ fn served_from() {
     2:15: warning: players also ask the port they want, and may hang there: write <site-control permitted-cross-domain-policies="master-only"/>
     a.example may connect to ports 80, 5222
 =none 80,5222 843
-    2:15: warning: "none" makes every player refuse everything: write "master-only"
+    2:15: warning: "none" makes every player refuse everything: write permitted-cross-domain-policies="master-only"
     grants nothing
 =none 80,5222 842
     2:15: warning: Lightspark ignores a policy with site-control unless...
@@ -256,13 +256,13 @@ fn served_from() {
 =- 80 1023
     a.example may connect to port 80
 =- * 1024
-    a.example may connect to any port from 1024
+    a.example may connect to ports 1024-65535
 =- 1000-1100 1024
     3:39: warning: Lightspark reads only the first port of 1000-1100...
     3:39: warning: 1000-1100 has ports below 1024...
     a.example may connect to ports 1024-1100
 =- 80 943
-    1:1: warning: Silverlight asks port 943, Flash Player any other: serve this on port 843
+    1:1: warning: Silverlight asks port 943, Flash Player any other: serve this on its port
     grants nothing
 "#;
     cases(table, |case, expected| {
@@ -298,34 +298,34 @@ fn silverlight() {
 =<domain uri='http://a.example'/><domain uri='file:///'/> <socket-resource port='4502' protocol='tcp'/><socket-resource port='4510-4520' protocol='tcp'/>
     http://a.example, file:/// may connect to ports 4502, 4510-4520
 =<domain uri='a.example'/> <socket-resource port='4502' protocol='tcp'/>
-    1:65: warning: "a.example" is not an origin: write such as http://game.example.com or *
+    1:65: warning: uri="a.example" is not an origin: write such as http://game.example.com or *
     grants nothing
 =<domain uri='http://a b'/><domain uri='ftp://a.example'/> <socket-resource port='4502' protocol='tcp'/>
-    1:65: warning: "http://a b" is not an origin: write such as http://game.example.com or *
-    1:91: warning: "ftp://a.example" is not an origin...
+    1:65: warning: uri="http://a b" is not an origin: write such as http://game.example.com or *
+    1:91: warning: uri="ftp://a.example" is not an origin...
     grants nothing
 =<domain uri='*'/> <socket-resource port='*' protocol='tcp'/><socket-resource port='4502' protocol='tcp'/>
-    2:18: warning: Silverlight refuses the file for "*": write 4502 to 4534, one or a range
+    2:18: warning: Silverlight refuses all for port="*": write 4502 to 4534, one or a range
     grants nothing
 =<domain uri='*'/> <socket-resource port='4502,4503' protocol='tcp'/><socket-resource port='4502' protocol='tcp'/>
-    2:18: warning: Silverlight refuses the file for "4502,4503"...
+    2:18: warning: Silverlight refuses all for port="4502,4503"...
     grants nothing
 =<domain uri='*'/> <socket-resource port='4502' protocol='tcp'/><socket-resource port='4530-4535' protocol='tcp'/>
-    2:63: warning: Silverlight refuses the file for "4530-4535"...
+    2:63: warning: Silverlight refuses all for port="4530-4535"...
     grants nothing
 =<domain uri='*'/> <socket-resource port='4502' protocol='udp'/>
-    2:30: warning: without protocol="tcp" this counts for nothing: write that in
+    2:30: warning: without protocol="tcp" this counts for nothing: write that
     grants nothing
 =<domain uri='*'/> <socket-resource port='80' protocol='udp'/><socket-resource port='4502' protocol='tcp'/>
-    2:28: warning: without protocol="tcp" this counts for nothing: write that in
+    2:28: warning: without protocol="tcp" this counts for nothing: write that
     any site may connect to port 4502
 =<domain uri='*'/> <resource path='/' include-subpaths='true'/><socket-resource port='4502' protocol='tcp'/>
     any site may connect to port 4502
 =<domain uri='*'/> <socket-resource protocol='tcp'/>
-    2:1: warning: without port="4502-4534" this counts for nothing...
+    2:1: warning: Silverlight refuses all for port=""...
     grants nothing
 =</allow-from><domain uri='*'/><allow-from> <socket-resource port='4502' protocol='tcp'/>
-    1:1: warning: this grants nothing: write a <policy> with <domain> and <socket-resource> in it
+    1:1: warning: this grants nothing: write <allow-access-from>, or for Silverlight <policy>
     1:70: warning: <domain> must be in <allow-from>: move it
     grants nothing
 =<domain uri='*'/><!-- a -- b --> <socket-resource port='4502' protocol='tcp'/>
@@ -354,7 +354,7 @@ fn silverlight() {
     let granted = "any site may connect to port 4502";
     compare(&other.concat(), "943", &[expected, granted]);
     let expected =
-        "1:1: warning: Silverlight asks port 943, Flash Player any other: serve this on port 943";
+        "1:1: warning: Silverlight asks port 943, Flash Player any other: serve this on its port";
     compare(case.as_bytes(), "843", &[expected, "grants nothing"]);
     let grant = "any site may connect to port 4502";
     let methods = case.replace("<allow-from", "<allow-from http-methods='*'");
@@ -362,7 +362,7 @@ fn silverlight() {
     let inner = case.replace("<cross-domain-access>", "");
     let inner = inner.replace("</cross-domain-access>", "");
     let expected = [
-        "1:1: warning: this grants nothing: write a <policy> with <domain> and...",
+        "1:1: warning: this grants nothing: write <allow-access-from>, or...",
         "1:16: warning: <policy> must be in <cross-domain-access>: move it",
         "grants nothing",
     ];
@@ -383,7 +383,7 @@ fn errors() {
 =|<allow-access-from/>
     <allow-access-from> must be in <cross-domain-policy>: move it
 =|x<{r}/>
-    outside the root element: move this in, or remove it
+    text has no meaning in a policy: remove it
 =<{r}/> |x
     outside the root element: move this in, or remove it
 =<{r}/>|<{r}/>
@@ -391,41 +391,41 @@ fn errors() {
 =|</{r}>
     outside the root element...
 =|<![CDATA[x]]><{r}/>
-    outside the root element...
+    text has no meaning in a policy...
 =<{r}>|
     write </{r}> here
 =<{r}>|<b></{r}></b>
     <b> is open: write </b>, or /> for its >
 =<{r}>|</b>
-    </b> where </{r}> is due: write that
+    </b> closes nothing: write </{r}>, or remove it
 =<{r}>|</ {r}>
-    no name right after <: write it, or &lt;
-=<{r} b="1"|, c="2"/>
-    this is no attribute: remove it
-=<{r}>|</{r}
-    no end of this tag: write >
-=|<{r}
-    no end of this tag: write >
+    no name right after <: write it, or &lt;, or for a comment <!-- ... -->
+=<{r} |b="1", c="2"/>
+    write NAME="VALUE" here: one pair of straight quotes, no <, then a blank
+=<{r}></{r}|
+    no end of the tag before this: write > or />
+=<{r}|
+    no end of the tag before this: write > or />
 =<{r} |/ >
-    write /> here, without a blank in it
+    no end of the tag before this: write > or />
 =|< {r}/>
-    no name right after <: write it, or &lt;
+    no name right after <: write it, or &lt;, or for a comment <!-- ... -->
 =<{r} |b/>
-    write b="..." here, with one pair of straight quotation marks
+    write NAME="VALUE" here: one pair of straight quotes, no <, then a blank
 =<{r} |b=1/>
-    write b="..." here...
+    write NAME="VALUE" here: ...
 =<{r} c='' |b=“1”/>
-    write b="..." here...
+    write NAME="VALUE" here: ...
 =<{r} |b=""1"" c="d"/>
-    write b="..." here...
+    write NAME="VALUE" here: ...
 =<{r} |b="1 c="2"/>
-    write b="..." here...
+    write NAME="VALUE" here: ...
 =<{r} |b="1""/>
-    write b="..." here...
+    write NAME="VALUE" here: ...
 =<{r} |b="1/>
-    no end of this value, or a < in it: write ", or &lt;
+    write NAME="VALUE" here: ...
 =<{r} |b='1/><c d='2'/></{r}>
-    no end of this value, or a < in it: write ', or &lt;
+    write NAME="VALUE" here: ...
 =<{r}><![CDATA[|</{r}>
     no end of this: write ]]>
 =<!--| <{r}/>
@@ -437,15 +437,15 @@ fn errors() {
 =|<!-- only -->
     the file is empty: write a policy
 =<{r}><b/>|</b></{r}>
-    </b> closes nothing: remove it
+    </b> closes nothing: write </{r}>, or remove it
 =<{r}><b c="1" |<d/></{r}>
-    the tag before this has no end: write />
+    no end of the tag before this: write > or />
 =|<site-control/><{r}/>
     <site-control> must be in <cross-domain-policy>: move it
 =<{r}>|<!–x–></{r}>
-    a comment is <!-- ... -->: write that
+    no name right after <: write it, or &lt;, or for a comment <!-- ... -->
 =<{r}>|<!–x–>
-    a comment is <!-- ... -->: write that
+    no name right after <: write it, or &lt;, or for a comment <!-- ... -->
 =|<html><br></html>
     <html> is no policy: write <cross-domain-policy>
 "#;
@@ -587,7 +587,7 @@ fn ends_and_sizes() {
     compare(EVERYWHERE.as_bytes(), "5000", &[GRANTED]);
     let bare = NARROW.replace(" permitted-cross-domain-policies=\"master-only\"", "");
     let expected = [
-        "1:22: warning: without permitted-cross-domain-policies=\"master-only\" this counts for nothing...",
+        "1:22: warning: \"\" makes every player refuse everything: write permitted-cross-domain-policies=...",
         "1:22: warning: Lightspark ignores the whole policy because of this...",
         "grants nothing",
     ];

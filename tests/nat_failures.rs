@@ -17,6 +17,7 @@ matrix! {
 backends! {
     killed_at_random_moments
     fails_whole
+    fails_to_move
 }
 
 /// SIGKILL to the helper and all that it started: before its transaction, between the tables of
@@ -29,7 +30,7 @@ fn killed_at_any_point(lab: Lab) {
         &lab,
         "#!/bin/sh
 real=$(PATH=/usr/sbin:/sbin:/usr/bin:/bin command -v TOOL)
-case \" $* \" in *' -c '* | *' list '* | *' --test '*) exec $real \"$@\" ;; esac
+case \" $* \" in *' -c '* | *' list '* | *' --version '*) exec $real \"$@\" ;; esac
 case $STAGE in
 half) sed '/^[*]nat/,$d' | $real \"$@\" ;;
 after) $real \"$@\" ;;
@@ -82,7 +83,7 @@ fn fails_whole(lab: Lab) {
         &lab,
         "#!/bin/sh
 real=$(PATH=/usr/sbin:/sbin:/usr/bin:/bin command -v TOOL)
-case \" $* \" in *' -c '* | *' list '* | *' --test '*) exec $real \"$@\" ;; esac
+case \" $* \" in *' -c '* | *' list '* | *' --version '*) exec $real \"$@\" ;; esac
 test ! -e DONE || exec $real \"$@\"
 : >DONE
 test TOOL = nft || sed '/^[*]nat/,$d' | $real \"$@\"
@@ -116,6 +117,41 @@ exit 1
     lab.run("g", &["status"]).ok();
     lab.down();
     assert_eq!((lab.rules(), lab.forwarding()), (before, "0\n".to_owned()));
+}
+
+/// Rules of another kind of ours are to go, and its tool fails at the second table: they stay, whole.
+fn fails_to_move(lab: Lab) {
+    let (other, tool) = match lab.backend {
+        "iptables" => ("iptables-legacy", "iptables-legacy-restore"),
+        _ => ("iptables", "iptables-restore"),
+    };
+    lab.run("g", &["up", "--wan=eth0", "--backend", other]).ok();
+    let once = lab.rules();
+    let path = wrapped(
+        &lab,
+        "#!/bin/sh
+real=$(PATH=/usr/sbin:/sbin:/usr/bin:/bin command -v TOOL)
+test TOOL = FAILING || exec $real \"$@\"
+test ! -e DONE || test -e DONE2 || { : >DONE2; exit 1; }
+: >DONE
+exec $real \"$@\"
+"
+        .replace("FAILING", tool)
+        .replace("DONE", lab.scratch.path("done").to_str().unwrap())
+        .as_str(),
+    );
+    let arguments = ["up", "--wan=eth0", "--backend", lab.backend];
+    feed(lab.helper("g", &arguments).env("PATH", &path), b"").fails(1, "not done");
+    let lines = lab.rules();
+    for line in once
+        .lines()
+        .filter(|line| line.contains("flash-policy-nat"))
+    {
+        assert!(lines.contains(line), "{} is gone: {}", line, lines);
+    }
+    lab.run("g", &["up", "--wan=eth0", "--backend", lab.backend])
+        .ok();
+    lab.down();
 }
 
 /// Programs in front of the real ones, in a folder that goes first in PATH.

@@ -32,7 +32,7 @@ fn auto_takes_the_backend_in_use_and_refuses_a_mix() {
         let mut server = lab.server("o", "172.16.1.1:843");
         lab.way_through(&mut server, GATEWAY);
         let up = |more: &[&str]| lab.run("g", &[&["up", "--wan=eth0"], more].concat());
-        up(&["--backend=nft"]).fails(1, "overrides iptables-nft filter FORWARD: policy drop:");
+        up(&["--backend=nft"]).fails(1, "overrides iptables-nft filter FORWARD: policy -j DROP:");
         state("iptables-nft");
         // Rules of the other kind beside them.
         lab.sh("g", "iptables-legacy -A INPUT -p tcp --dport 9 -j DROP");
@@ -44,12 +44,14 @@ fn auto_takes_the_backend_in_use_and_refuses_a_mix() {
         lab.sh("g", "iptables-legacy -P FORWARD DROP");
         lab.way_through(&mut server, GATEWAY);
         for backend in ["nft", "iptables"] {
-            up(&["--backend", backend])
-                .fails(1, "overrides iptables-legacy filter FORWARD: policy drop:");
+            up(&["--backend", backend]).fails(
+                1,
+                "overrides iptables-legacy filter FORWARD: policy -j DROP:",
+            );
         }
         // Forced, it says what is in the way, and does not call itself up.
         let said = up(&["--backend=nft", "--force"]).ok();
-        let way = "in the way: iptables-legacy filter FORWARD: policy drop\n";
+        let way = "in the way: iptables-legacy filter FORWARD: policy -j DROP\n";
         assert!(said.contains(way), "{}", said);
         let status = lab.run("g", &["status"]);
         assert_eq!(status.code, Some(3));
@@ -58,7 +60,7 @@ fn auto_takes_the_backend_in_use_and_refuses_a_mix() {
         lab.down();
         lab.sh("g", "iptables-legacy -F; iptables-legacy -P FORWARD ACCEPT");
         lab.sh("g", "nft 'table inet mine { chain f { type filter hook forward priority 0; policy drop; }; }'");
-        up(&["--backend=iptables"]).fails(1, "overrides nft inet mine f: policy drop:");
+        up(&["--backend=iptables"]).fails(1, "overrides nft inet mine f: policy -j DROP:");
         lab.up(&[]);
         state("nft");
         lab.way_through(&mut server, GATEWAY);
@@ -119,7 +121,7 @@ fn firewall_managers_are_not_fought_unless_forced() {
         assert!(lab
             .run("g", &["status"])
             .ok()
-            .contains(&format!("rules owned by: {}\n", manager)));
+            .contains(&format!("rules owned by: {}: ", manager)));
         lab.down();
         assert_eq!(lab.rules(), before);
         server.stop();
@@ -151,7 +153,7 @@ fn native_table_by_the_name_of_one_of_iptables() {
         assert_eq!(status.code, Some(3));
         assert!(
             status.out.contains(&format!(
-                "in the way: nft ip filter {}: policy drop\n",
+                "in the way: nft ip filter {}: policy -j DROP\n",
                 chain
             )),
             "{}",
@@ -211,7 +213,7 @@ fn ufw_before_and_after() {
             assert_eq!(status.code, Some(3));
             assert!(status
                 .out
-                .contains("in the way: iptables-nft filter FORWARD: policy drop\n"));
+                .contains("in the way: iptables-nft filter FORWARD: policy -j DROP\n"));
             lab.no_way_through();
             lab.up(&[]);
             lab.way_through(&mut server, GATEWAY);

@@ -18,7 +18,6 @@ fn bad_input_is_one_clear_line() {
         (&["up", "down"], "unexpected argument 'down'"),
         (&["up", "--wam", "eth0"], "unknown option '--wam'"),
         (&["up", "-w"], "unknown option '-w'"),
-        (&["down", "--force=yes"], "--force takes no value"),
         (&["up", "--wan"], "--wan needs a value"),
         (&["up", "--wan="], "--wan needs a value"),
         (&["up", "--lan", ""], "--lan needs a value"),
@@ -31,10 +30,6 @@ fn bad_input_is_one_clear_line() {
         (&["up", "--wan", "../eth0"], "is no interface name"),
         (&["up", "--wan", "a-name-too-long-"], "is no interface name"),
         (&["up", "--wan", "$(id)"], "'$(id)' is no interface name"),
-        (
-            &["up", "--wan", "eth0", "--lan", "lo"],
-            "lo leads to no network",
-        ),
         (&["up", "--wan", "eth0", "--lan", "eth1 x;y"], "'x;y' is no"),
         (&["up", "--wan", "eth0", "--lan", "e|h"], "'e|h' is no"),
         (
@@ -65,12 +60,12 @@ fn bad_input_is_one_clear_line() {
             &up(&["--policy-port", "08430"]),
             "'08430' is no policy port",
         ),
-        (&up(&["--policy-port", "843"]), "843 already"),
         (
             &up(&["--policy-port", "8430", "--policy-server", INNER]),
             "both take port 843",
         ),
         (&up(&["--mss-clamp=yes"]), "'yes' is no switch: MSS_CLAMP"),
+        (&up(&["--force=yes"]), "'yes' is no switch"),
         (&up(&["--backend", "pf"]), "'pf' is no backend: auto, nft"),
         (
             &up(&["--state-dir", "/run"]),

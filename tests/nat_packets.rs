@@ -80,6 +80,13 @@ fn new_connections_from_outside_are_dropped(lab: Lab) {
     server.expect(" answered");
     lab.up(&[]);
     assert!(!lab.ask("o", INNER, "5000", "1"));
+    // Nor does that get in of which the kernel keeps no connection.
+    lab.sh("g", "nft 'table ip u { chain c { type filter hook prerouting priority -300; iifname eth0 notrack; }; }'");
+    lab.sh("i", "nft 'table ip t { chain c { type filter hook input priority 0; tcp dport 5000 counter; }; }'");
+    assert!(!lab.ask("o", INNER, "5000", "1"));
+    let counted = lab.sh("i", "nft list table ip t");
+    assert!(counted.contains("packets 0 "), "{}", counted);
+    lab.sh("g", "nft delete table ip u");
     // Nor is the port of a policy server open, but for what came through 843 of the gateway.
     lab.up(&["--policy-server", "192.168.122.101:5000"]);
     assert!(!lab.ask("o", INNER, "5000", "1"));

@@ -83,7 +83,8 @@ fn status_says_what_is_in_force() {
         );
         let address = format!("ip address add {}/24 dev eth2", GATEWAY_THIRD);
         lab.sh("g", &format!("ip link set eth0 up; {}", address));
-        lab.run("g", &["status"]).ok();
+        let way = "note: what goes outside does not leave by eth0: there is no route\n";
+        assert!(lab.run("g", &["status"]).ok().contains(way));
         lab.sh("g", "echo 0 >/proc/sys/net/ipv4/ip_forward");
         assert_eq!(
             lab.run("g", &["status"]).code,

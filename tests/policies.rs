@@ -200,7 +200,7 @@ fn may_a_site_connect() {
 =192.0.2.7 25 843
     refused: Flash Player refuses port 25 since version 24
 =http://[2001:db8::7]:80/ 443 843
-    allowed: by line 6; but 6:41: "x" is not a port or a range, and some players (swf2es) drop the entry...
+    allowed: by line 6; but 6:41: to-ports: "x" is no port or range; some players (swf2es) drop the entry...
 =a.org 6000 843
     refused: Flash Player refuses port 6000 since version 24
 =a.org 6001 843
@@ -262,7 +262,7 @@ fn may_a_site_connect() {
         // What Lightspark reads of a list that swf2es drops.
         (
             "<allow-access-from domain='a.example' to-ports='80 81'/>",
-            "allowed: by line 2; but 2:39: \"80 81\" is not a port or a range",
+            "allowed: by line 2; but 2:39: to-ports: \"80 81\" is no port or range",
         ),
         // What swf2es reads, and Lightspark does not.
         (
@@ -277,11 +277,11 @@ fn may_a_site_connect() {
         // What keeps an entry from naming a site, or a port.
         (
             "<allow-access-from domain='http://a.example' to-ports='80'/>",
-            "refused: no entry names a.example; but 2:20: \"http://a.example\" is not a name",
+            "refused: no entry names a.example; but 2:20: domain=\"http://a.example\" is not a name",
         ),
         (
             "<allow-access-from domain='a.example' to-port='80'/>",
-            "refused: line 2 names a.example, but not port 80; but 2:1: without to-ports=",
+            "refused: line 2 names a.example, but not port 80; but 2:1: to-ports: \"\" is no port",
         ),
         // The nearest reason is that of the entry that names the port.
         (

@@ -334,12 +334,15 @@ fn a_policy_that_lets_nobody_in_is_critical() {
         ),
         (
             WRONG,
-            "nobody can play, 1:22: </a> where </cross-domain-policy> is due",
+            "nobody can play, 1:22: </a> closes nothing: write </cross-domain-policy>",
         ),
         // Each player drops it for a reason of its own.
-        (DROPPED, "nobody can play, 1:102: \"x\" is not a port"),
+        (
+            DROPPED,
+            "nobody can play, 1:102: to-ports: \"x\" is no port",
+        ),
         // The cause, before what is only a remark beside it.
-        (NO_PORTS, "nobody can play, 1:22: without to-ports=\""),
+        (NO_PORTS, "nobody can play, 1:22: to-ports: \"\" is no port"),
         (
             SILVERLIGHT,
             "nobody can play, 1:1: Silverlight asks port 943",

@@ -46,7 +46,7 @@ fn policy_is_checked_for_the_port_of_the_listener() {
     let policy = scratch.file("policy.xml", NARROW.replace("<allow-access-from ", control));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut server = Server::spawn(given(listener).args(["-f", &policy]));
-    server.expect("Lightspark ignores a policy with site-control unless it is from port 843");
+    server.expect("Lightspark ignores a policy with site-control unless from port 843");
     server.stop();
 }
 

@@ -27,7 +27,7 @@ pub struct Seen {
 impl Seen {
     /// `play` returns the milliseconds of each connection, or nothing for one that failed.
     fn by(play: impl FnOnce() -> Vec<Option<f64>>) -> Seen {
-        let (start, cpu) = (Instant::now(), servers::cpu("self"));
+        let (start, cpu) = (Instant::now(), servers::cpu(0));
         let ends = play();
         let mut answered: Vec<f64> = ends.iter().copied().flatten().collect();
         answered.sort_by(f64::total_cmp);
@@ -35,7 +35,7 @@ impl Seen {
             failed: (ends.len() - answered.len()) as f64,
             answered,
             seconds: start.elapsed().as_secs_f64(),
-            cpu: servers::cpu("self") - cpu,
+            cpu: servers::cpu(0) - cpu,
         }
     }
 
@@ -82,9 +82,11 @@ pub fn ask(address: SocketAddr, players: usize, go_on: impl Fn() -> bool + Sync)
     })
 }
 
-/// So many connections at once in one thread. As on a network, the server sees each before its
-/// request comes: as many others as are half of those at once are made in between.
-pub fn ask_later(address: SocketAddr, at_once: usize, connections: usize) -> Seen {
+/// So many connections at once in one thread, of which the oldest is read to its end before the next
+/// is made. With `later`, the server sees each before its request comes, as on a network: half of the
+/// others are made in between.
+pub fn ask_in_a_ring(address: SocketAddr, at_once: usize, later: bool, connections: usize) -> Seen {
+    let silent_for = if later { at_once / 2 } else { 0 };
     Seen::by(|| {
         let (mut silent, mut asked) = (VecDeque::new(), VecDeque::new());
         let mut ends = Vec::new();
@@ -95,7 +97,7 @@ pub fn ask_later(address: SocketAddr, at_once: usize, connections: usize) -> See
             if step < connections {
                 silent.push_back((Instant::now(), TcpStream::connect(address)));
             }
-            if step >= at_once / 2 {
+            if step >= silent_for {
                 let next = silent.pop_front();
                 asked.extend(next.map(|(start, stream)| (start, stream.and_then(send_request))));
             }

@@ -24,9 +24,9 @@ use servers::Peer;
 /// How much of everything is done.
 struct Extent {
     rounds: usize,
-    /// For how long players ask in each round.
+    /// For how long one player asks.
     time: Duration,
-    /// Connections of a round whose requests come later, and of a flood.
+    /// Connections of a round, and of a flood.
     connections: usize,
 }
 
@@ -137,12 +137,8 @@ fn compare(peers: &[Peer], at_once: usize, later: bool, extent: &Extent) {
     let mut results: Vec<_> = peers.iter().map(|_| Vec::new()).collect();
     for _ in 0..extent.rounds {
         for (peer, rounds) in peers.iter().zip(&mut results) {
-            let (before, start) = (peer.cpu(), Instant::now());
-            let seen = if later {
-                clients::ask_later(peer.address, at_once, extent.connections)
-            } else {
-                clients::ask(peer.address, at_once, || start.elapsed() < extent.time)
-            };
+            let (before, count) = (peer.cpu(), extent.connections);
+            let seen = clients::ask_in_a_ring(peer.address, at_once, later, count);
             let asked = seen.count() + seen.failed;
             rounds.push(((peer.cpu() - before) / asked, seen.cpu / asked, seen));
         }

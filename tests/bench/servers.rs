@@ -5,7 +5,7 @@ use std::any::Any;
 use std::fs;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::raw::c_int;
+use std::os::raw::{c_int, c_long};
 use std::os::unix::io::AsRawFd;
 use std::process::{Child, Command, Stdio};
 
@@ -113,18 +113,24 @@ impl Peer {
     }
 
     pub fn cpu(&self) -> f64 {
-        self.pids.iter().map(cpu).sum()
+        self.pids.iter().copied().map(cpu).sum()
     }
 }
 
-/// CPU time that a process has used so far with all its threads and children that ended, user and
-/// system, in microseconds; the kernel shows ticks of 10 ms.
-pub fn cpu(pid: impl std::fmt::Display) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after_name = stat.rsplit(") ").next().unwrap_or_default();
-    let fields = after_name.split(' ').skip(11).take(4);
-    let ticks = fields.map(|field| field.parse().unwrap_or(0.0));
-    ticks.sum::<f64>() * 10_000.0
+/// CPU time that a process, 0 being this one, has used so far with all its threads, user and system,
+/// in microseconds.
+pub fn cpu(pid: u32) -> f64 {
+    extern "C" {
+        fn clock_getcpuclockid(pid: c_int, clock: *mut c_int) -> c_int;
+        fn clock_gettime(clock: c_int, time: *mut [c_long; 4]) -> c_int;
+    }
+    let (mut clock, mut time) = (0, [0; 4]);
+    // SAFETY: `time` is as large as `struct timespec` or larger, and both outlive the calls.
+    let failed = unsafe {
+        clock_getcpuclockid(pid as c_int, &mut clock) != 0 || clock_gettime(clock, &mut time) != 0
+    };
+    assert!(!failed, "no CPU clock of process {pid}");
+    time[0] as f64 * 1e6 + time[1] as f64 / 1e3
 }
 
 /// Nanoseconds that the threads of a process have run, and how often they were given the core.
