@@ -108,7 +108,7 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
     }
     let (mut listeners, mut client) = (Vec::new(), None);
     if options.task == Task::ServeStdin {
-        let hint = "--stdin is for inetd, systemd and others that hand one over";
+        let hint = "--stdin is for inetd, systemd and the like";
         let address;
         (listeners, client, address) = listeners::from_stdin()
             .map_err(|e| format!("standard input is not a TCP socket in use: {e}; {hint}"))?;
@@ -122,7 +122,7 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
     if limit < least {
         let most = options.max_connections;
         let few = format!("{limit} descriptors are too few for --max-connections {most}");
-        warnings.push(few + &format!(", which takes {least}: raise the hard limit, or lower that"));
+        warnings.push(few + &format!(", which takes {least}: raise the hard limit"));
     }
     if let Some((user, group)) = options.user {
         let hint = "only root can become another user: start as root, or leave --user out";

@@ -126,7 +126,7 @@ impl Options {
                 Err(_) => "--policy",
             };
             let plain = operand.to_string_lossy();
-            let right = format!("write {option} {plain}; --help lists all");
+            let right = format!("write {option} {plain}; see --help");
             return Err(format!("{operand:?} is not an option: {right}"));
         }
         options.policy = policy.unwrap_or_else(|| POLICY_FILE.as_ref()).into();
