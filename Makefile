@@ -36,7 +36,7 @@ SCRIPT = src/without-unwinding.ld
 
 # The same as the release profile in Cargo.toml, but for the script. RUSTFLAGS of the environment are
 # added.
-COMPILE = $(RUSTC) --edition 2021 --crate-name flash_policy_serv -C opt-level=s -C lto \
+COMPILE = $(RUSTC) --edition 2021 --crate-name flash_policy_serv -C opt-level=z -C lto \
     -C codegen-units=1 -C panic=abort -C strip=symbols $(RUSTFLAGS) \
     $(if $(SCRIPT),-C link-arg=-Wl$(comma)-T$(comma)$(SCRIPT)) \
     $(if $(TARGET),--target $(TARGET)) $(if $(LINKER),-C linker=$(LINKER))

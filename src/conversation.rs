@@ -2,12 +2,10 @@
 
 use std::io::{self, ErrorKind::WouldBlock};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::unix::io::{AsRawFd, RawFd};
+use std::os::raw::c_short;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::log;
-use crate::policy::Policy;
 use crate::sys;
 
 /// What a player sends; Flash Player, AIR and Lightspark send a NUL after it, Silverlight does not.
@@ -52,7 +50,8 @@ pub struct Conversation {
     pub number: u64,
     pub stream: Arc<TcpStream>,
     pub peer: SocketAddr,
-    policy: Arc<Policy>,
+    /// With a NUL at its end.
+    policy: Arc<Vec<u8>>,
     /// All that happens is over by then: nothing that the client does moves it.
     deadline: Instant,
     buffer: [u8; BUFFER_SIZE],
@@ -61,11 +60,13 @@ pub struct Conversation {
     sent: usize,
     /// How much was read after the answer, once that is over.
     drained: Option<usize>,
+    /// What the client is waited for, as poll calls it: to send, or to take the answer.
+    awaited: c_short,
 }
 
 impl Conversation {
     /// One that is over `time` from now.
-    pub fn new(number: u64, client: Client, policy: Arc<Policy>, time: Duration) -> Conversation {
+    pub fn new(number: u64, client: Client, policy: Arc<Vec<u8>>, time: Duration) -> Conversation {
         let (stream, peer) = client;
         Conversation {
             number,
@@ -77,6 +78,7 @@ impl Conversation {
             received: 0,
             sent: 0,
             drained: None,
+            awaited: sys::POLLIN,
         }
     }
 
@@ -95,7 +97,7 @@ impl Conversation {
 
     fn ask_and_answer(&mut self) -> io::Result<Outcome> {
         let after_request = loop {
-            match request(received(&self.buffer, self.received)) {
+            match request(self.received()) {
                 Ok(Some(after)) => break after,
                 Ok(None) => {}
                 Err(()) => return Ok(Outcome::Refused),
@@ -108,21 +110,21 @@ impl Conversation {
         };
         // A NUL and no more is where a player's request ends.
         let ended = after_request == b"\0";
-        let answer = self.policy.answer(after_request.starts_with(b"\0"));
+        // The answer has its NUL if the request had one.
+        let without = usize::from(!after_request.starts_with(b"\0"));
+        let end = self.policy.len().saturating_sub(without);
+        self.awaited = sys::POLLOUT;
         // In one call unless the socket's buffer is too small for it: Lightspark takes what one read
         // returns as the whole answer.
-        while let Some(unsent @ [_, ..]) = answer.get(self.sent..) {
+        while let Some(unsent @ [_, ..]) = self.policy.get(self.sent..end) {
             self.sent += sys::transmit(&self.stream, unsent)?;
         }
-        if !ended {
-            self.drain()?;
+        self.awaited = sys::POLLIN;
+        if ended {
+            return Ok(Outcome::Answered);
         }
-        Ok(Outcome::Answered)
-    }
-
-    /// Unread bytes would turn the close into a reset, which can take the answer with it. So say
-    /// that the answer is over, then read until the client ends too.
-    fn drain(&mut self) -> io::Result<()> {
+        // Unread bytes would turn the close into a reset, which can take the answer with it. So say
+        // that the answer is over, then read until the client ends too.
         if self.drained.is_none() {
             let _ = self.stream.shutdown(Shutdown::Write);
         }
@@ -133,46 +135,31 @@ impl Conversation {
                 length => *drained += length,
             }
         }
-        Ok(())
+        Ok(Outcome::Answered)
     }
 
-    /// Whether the client is waited for to take the answer, and no longer to send.
+    /// Whether the client is waited for to take the answer.
     pub fn is_answering(&self) -> bool {
-        let request = request(received(&self.buffer, self.received));
-        matches!(request, Ok(Some(_))) && self.drained.is_none()
+        self.awaited == sys::POLLOUT
     }
 
-    /// Waits until the client has sent or taken something, or until the deadline. Returns early, and
-    /// says so, when somebody is to be accepted from `listener`.
-    pub fn wait(&self, listener: Option<RawFd>) -> bool {
-        let events = match self.is_answering() {
-            true => sys::POLLOUT,
-            false => sys::POLLIN,
-        };
+    /// Waits until the client has sent or taken something, at most for `most` or to the deadline, and
+    /// returns whether it has.
+    pub fn wait(&self, most: Duration) -> bool {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let client = (self.stream.as_raw_fd(), events);
-        let listener = (listener.unwrap_or(sys::NO_DESCRIPTOR), sys::POLLIN);
-        let [ready, queued] = sys::ready([client, listener], left);
-        queued && !ready
-    }
-
-    /// What came instead of a request, in words.
-    pub fn said(&self) -> String {
-        match received(&self.buffer, self.received) {
-            [] => "asked for nothing".into(),
-            bytes => log::beginning(bytes),
-        }
+        sys::ready(&*self.stream, self.awaited, left.min(most))
     }
 
     /// Whether a proxy has put its header before the request.
     pub fn is_proxied(&self) -> bool {
-        let said = received(&self.buffer, self.received);
-        PROXY_HEADERS.iter().any(|header| said.starts_with(header))
+        let is_begin = |header: &&[u8]| self.received().starts_with(header);
+        PROXY_HEADERS.iter().any(is_begin)
     }
-}
 
-fn received(buffer: &[u8], length: usize) -> &[u8] {
-    buffer.get(..length).unwrap_or_default()
+    /// What has come of the request, or instead of one.
+    pub fn received(&self) -> &[u8] {
+        self.buffer.get(..self.received).unwrap_or_default()
+    }
 }
 
 /// What a client has sent after the request; nothing where that is not complete, an error where it
@@ -182,7 +169,7 @@ fn request(bytes: &[u8]) -> Result<Option<&[u8]>, ()> {
     if name.starts_with(bytes) {
         return Ok(None);
     }
-    let mut rest = bytes.strip_prefix(name).unwrap_or(b"?");
+    let mut rest = bytes.strip_prefix(name).ok_or(())?;
     while let [b' ' | b'\t' | b'\r' | b'\n', after @ ..] = rest {
         rest = after;
     }

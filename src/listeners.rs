@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::io::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::io::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use crate::conversation::Client;
@@ -12,7 +12,7 @@ use crate::sys;
 
 /// How long a thread waits on a shared socket before it sees whether to stop: whatever would end
 /// the waiting, another program on the same socket may get it.
-const ACCEPT_TIMEOUT: Duration = Duration::from_millis(500);
+pub const ACCEPT_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub struct Listener {
     pub socket: TcpListener,
@@ -35,16 +35,6 @@ impl Listener {
             shared,
         })
     }
-
-    /// Waits for a connection. On a shared socket the error is of kind `WouldBlock` at times; it
-    /// is waited on by poll, for others may let accept wait for as long as they like.
-    pub fn accept(&self) -> io::Result<Client> {
-        let queue = (self.socket.as_raw_fd(), sys::POLLIN);
-        if self.shared && sys::ready([queue], ACCEPT_TIMEOUT) == [false] {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        self.socket.accept()
-    }
 }
 
 /// Listens on each of `addresses`. Everywhere is one IPv6 socket that takes IPv4 too, one of each
@@ -52,6 +42,7 @@ impl Listener {
 /// address and the reason.
 pub fn bind(addresses: &[SocketAddr], backlog: u16) -> Result<Vec<Listener>, String> {
     let apart = fs::read("/proc/sys/net/ipv6/bindv6only").map_or(false, |value| value == b"1\n");
+    let no_ip6 = || TcpListener::bind((EVERYWHERE, 0)).is_err();
     let all_ip4 = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
     let mut listeners = Vec::new();
     let mut bind = |address| bind_one(address, backlog, &mut listeners);
@@ -62,9 +53,7 @@ pub fn bind(addresses: &[SocketAddr], backlog: u16) -> Result<Vec<Listener>, Str
         }
         match bind(address) {
             Ok(port) if everywhere && apart => bind(all_ip4(port))?,
-            Err(_) if everywhere && TcpListener::bind((EVERYWHERE, 0)).is_err() => {
-                bind(all_ip4(port))?
-            }
+            Err(_) if everywhere && no_ip6() => bind(all_ip4(port))?,
             bound => bound?,
         };
     }
@@ -77,16 +66,10 @@ fn bind_one(address: SocketAddr, backlog: u16, all: &mut Vec<Listener>) -> Resul
         sys::set_backlog(&socket, backlog)?;
         Listener::new(socket, false)
     });
-    let own = all.iter().any(|other| {
-        let ips = [other.address.ip(), address.ip()];
-        let overlap = ips[0] == ips[1] || ips.iter().any(IpAddr::is_unspecified);
-        overlap && other.address.port() == address.port()
-    });
     let listener = bound.map_err(|e| {
         let hint = match e.kind() {
             ErrorKind::PermissionDenied => "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
-            ErrorKind::AddrInUse if own => "; another --listen has it already",
-            ErrorKind::AddrInUse => "; something listens there already",
+            ErrorKind::AddrInUse => "; something listens there, or another --listen has it already",
             ErrorKind::AddrNotAvailable => "; no interface has this address",
             _ => "",
         };
@@ -99,19 +82,17 @@ fn bind_one(address: SocketAddr, backlog: u16, all: &mut Vec<Listener>) -> Resul
 
 /// The socket on standard input, a listener or else a connection, as inetd, systemd, s6 and tcpsvd
 /// hand it over, and its own address.
-pub fn from_stdin() -> Result<(Vec<Listener>, Option<Client>, SocketAddr), String> {
-    let hint = "--stdin is for inetd, systemd and others that hand one over";
-    adopt_stdin().map_err(|e| format!("standard input is not a TCP socket in use: {e}; {hint}"))
-}
-
-fn adopt_stdin() -> io::Result<(Vec<Listener>, Option<Client>, SocketAddr)> {
+pub fn from_stdin() -> io::Result<(Vec<Listener>, Option<Client>, SocketAddr)> {
     let socket = TcpStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let address = socket.local_addr()?;
     // An error for UDP, which has no such option.
     socket.nodelay()?;
-    if !sys::is_listening(&socket) {
-        let peer = socket.peer_addr()?;
+    if let Ok(peer) = socket.peer_addr() {
         return Ok((Vec::new(), Some((socket, peer)), address));
+    }
+    // A connection that was reset has no peer either.
+    if let Some(e) = socket.take_error()? {
+        return Err(e);
     }
     // For accept too, see SO_RCVTIMEO in socket(7): another program may be faster.
     socket.set_read_timeout(Some(ACCEPT_TIMEOUT))?;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::unix::io::{AsFd, AsRawFd};
+use std::os::unix::io::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -98,8 +98,7 @@ fn write(line: &str, by_writer: bool) {
         let _ = socket.send_to(text.as_bytes(), SYSTEM_LOG);
         aloud = !by_writer && !players;
     }
-    let stderr = (io::stderr().as_raw_fd(), sys::POLLOUT);
-    if aloud && (by_writer || sys::ready([stderr], Duration::ZERO) == [true]) {
+    if aloud && (by_writer || sys::ready(&io::stderr(), sys::POLLOUT, Duration::ZERO)) {
         let _ = io::stderr().write_all(format!("flash-policy-serv: {line}\n").as_bytes());
     }
 }
@@ -118,6 +117,7 @@ pub fn beginning(bytes: &[u8]) -> String {
         _ => {
             let numbers = bytes.iter().take(8).map(|byte| format!("{byte:02x} "));
             let end = match bytes {
+                [] => "asked for nothing",
                 [20..=23, 3, ..] => "..., which looks like TLS",
                 _ => "...",
             };

@@ -17,13 +17,13 @@ mod serve;
 mod sys;
 mod xml;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use options::{Options, Task};
-use policy::Policy;
 use serve::Server;
 use sys::{SignalSet, SIGHUP, SIGINT, SIGTERM, SIGTTOU, SIGUSR1, SIGXFSZ};
 
@@ -40,24 +40,22 @@ fn main() {
     // it writes to a terminal from the background, SIGXFSZ end it when a log has reached the limit of
     // a file's size: then lines are lost, and that is all.
     let signals = sys::block(&[SIGHUP, SIGUSR1, SIGTERM, SIGINT, SIGTTOU, SIGXFSZ]);
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    let probing = arguments
-        .iter()
-        .any(|a| a.as_bytes().starts_with(b"--probe"));
-    let options = Options::parse(arguments, std::env::var_os("LISTENQ"));
-    let serving = |options: &Options| matches!(options.task, Task::Serve | Task::ServeStdin);
-    match &options {
-        Ok(options) if serving(options) => sys::close_inherited(),
-        _ => sys::unblock(&signals),
-    }
+    sys::close_inherited();
     let _ = log::open(false);
-    let status = match options.map(|options| run(options, signals)) {
-        Ok(done) => done.unwrap_or_else(|e| {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let is_given = |names: &[&str]| arguments.iter().any(|a| names.iter().any(|name| a == name));
+    let is_probe = |argument: &OsString| argument.as_bytes().starts_with(b"--probe");
+    let status = match Options::parse(&arguments, std::env::var_os("LISTENQ")) {
+        _ if is_given(&["-h", "--help"]) => print(&options::help()),
+        _ if is_given(&["-V", "--version"]) => print(&[VERSION.into()]),
+        Ok(options) => run(options, signals).unwrap_or_else(|e| {
             log::line(&e);
             1
         }),
         // What monitoring expects of a plugin that was called in a wrong way.
-        Err(e) if probing => 3.max(print(&[format!("POLICY UNKNOWN - {e}")])),
+        Err(e) if arguments.iter().any(is_probe) => {
+            3.max(print(&[format!("POLICY UNKNOWN - {e}")]))
+        }
         Err(e) => {
             log::line(&e);
             2
@@ -71,15 +69,14 @@ fn main() {
 /// be done and why.
 fn run(options: Options, signals: SignalSet) -> Result<i32, String> {
     match options.task {
-        Task::Help => Ok(print(&options::help())),
-        Task::Version => Ok(print(&[VERSION.into()])),
-        Task::Check => check(&options),
-        Task::Probe(address) => {
-            let (status, lines) = probe::probe(address, &options);
-            Ok(status.max(print(&lines)))
-        }
-        Task::Serve | Task::ServeStdin => serve(options, signals),
+        Task::Serve | Task::ServeStdin => return serve(options, signals),
+        _ => sys::unblock(&signals),
     }
+    if let Task::Probe(address) = options.task {
+        let (status, lines) = probe::probe(address, &options);
+        return Ok(status.max(print(&lines)));
+    }
+    check(&options)
 }
 
 /// Prints the findings and grants of a policy file, or the answer to the question about a site; the
@@ -92,13 +89,12 @@ fn check(options: &Options) -> Result<i32, String> {
             Err(why) => print(&[format!("refused: {why}")]).max(1),
         });
     }
-    let mut lines = report.findings();
+    let file = options.policy.display();
     let nothing = |_| vec!["grants nothing".into()];
     let grants = report.grants().unwrap_or_else(nothing);
-    lines.extend(grants.iter().map(|grant| format!(" {grant}")));
-    for line in &mut lines {
-        *line = format!("{}:{}", options.policy.display(), line);
-    }
+    let grants = grants.iter().map(|grant| format!(" {grant}"));
+    let lines = report.findings().into_iter().chain(grants);
+    let lines: Vec<String> = lines.map(|line| format!("{file}:{line}")).collect();
     Ok(print(&lines).max(i32::from(report.error.is_some())))
 }
 
@@ -112,24 +108,25 @@ fn serve(mut options: Options, signals: SignalSet) -> Result<i32, String> {
     }
     let (mut listeners, mut client) = (Vec::new(), None);
     if options.task == Task::ServeStdin {
+        let hint = "--stdin is for inetd, systemd and the like";
         let address;
-        (listeners, client, address) = listeners::from_stdin()?;
+        (listeners, client, address) = listeners::from_stdin()
+            .map_err(|e| format!("standard input is not a TCP socket in use: {e}; {hint}"))?;
         // The policy is to be one for that port.
         options.listen = vec![address];
     }
-    let (policy, mut warnings) = Policy::read(&options)?;
+    let (policy, mut warnings) = policy::read(&options)?;
     if options.task == Task::Serve {
         listeners = listeners::bind(&options.listen, options.backlog)?;
     }
     if limit < least {
         let most = options.max_connections;
-        let right = format!("which takes {least}: raise the hard limit, or lower that");
-        warnings.push(format!(
-            "{limit} descriptors are too few for --max-connections {most}, {right}"
-        ));
+        let few = format!("{limit} descriptors are too few for --max-connections {most}");
+        warnings.push(few + &format!(", which takes {least}: raise the hard limit"));
     }
-    if let Some(user) = &options.user {
-        user.take_over()?;
+    if let Some((user, group)) = options.user {
+        let hint = "only root can become another user: start as root, or leave --user out";
+        sys::become_user(user, group).map_err(|e| format!("cannot give up root: {e}; {hint}"))?;
         if let Err(e) = policy::read_file(&options.policy) {
             log::line(&format!("{e}; --user cannot read it again on SIGHUP"));
         }
@@ -170,9 +167,7 @@ fn notify_supervisor() {
 
 /// Writes to standard output, and returns the exit status.
 fn print(lines: &[String]) -> i32 {
-    let mut text = String::new();
-    for line in lines {
-        text += &(log::harmless(line) + "\n");
-    }
+    let escaped = |line: &String| log::harmless(line) + "\n";
+    let text: String = lines.iter().map(escaped).collect();
     i32::from(std::io::stdout().write_all(text.as_bytes()).is_err())
 }

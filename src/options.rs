@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::privileges::User;
+use crate::privileges::{self, User};
 
 /// The port on which Flash Player asks for the master policy file.
 pub const POLICY_PORT: u16 = 843;
@@ -34,8 +34,6 @@ pub enum Task {
     ServeStdin,
     Check,
     Probe(SocketAddr),
-    Help,
-    Version,
 }
 
 #[derive(Default)]
@@ -69,22 +67,13 @@ impl Options {
     /// Reads the command line after the program's name; `listenq` is the value of the environment
     /// variable `LISTENQ`, which the C server knew. An error is one sentence that names the option,
     /// what was given and what is right.
-    pub fn parse(arguments: Vec<OsString>, listenq: Option<OsString>) -> Result<Options, String> {
+    pub fn parse(arguments: &[OsString], listenq: Option<OsString>) -> Result<Options, String> {
         let mut options = Options {
-            policy: POLICY_FILE.into(),
             max_connections: 1000,
             ..Options::default()
         };
-        for argument in &arguments {
-            options.task = match argument.to_str() {
-                Some("-h" | "--help") => Task::Help,
-                Some("-V" | "--version") => Task::Version,
-                _ => continue,
-            };
-            return Ok(options);
-        }
         let mut task = (Task::Serve, "serving, only with --check and --probe");
-        let (mut given, mut operands) = (Vec::new(), Vec::new());
+        let (mut given, mut operands, mut policy) = (Vec::new(), Vec::new(), None);
         let (mut timeout, mut backlog, mut site, mut to_port) = (None, None, None, None);
         let mut arguments = arguments.iter().map(OsString::as_os_str);
         while let Some(argument) = arguments.next() {
@@ -97,11 +86,11 @@ impl Options {
             match name {
                 "-l" | "--listen" => options.listen.push(address(name, value()?, EVERYWHERE)?),
                 "-p" | "--public-port" => options.public_port = Some(number_to(65535)?),
-                "-f" | "--policy" => options.policy = value()?.into(),
+                "-f" | "--policy" => policy = Some(value()?),
                 "-t" | "--timeout" => timeout = Some(number_to(60)?),
                 "-c" | "--max-connections" => options.max_connections = number_to(30000)?.into(),
                 "-b" | "--backlog" => backlog = Some(number_to(65535)?),
-                "-u" | "--user" => options.user = Some(User::look_up(name, value()?)?),
+                "-u" | "--user" => options.user = Some(privileges::user(name, value()?)?),
                 "-v" | "--verbose" => options.verbose = true,
                 "--syslog" => options.syslog = true,
                 "--site" => site = Some(origin(name, value()?)?),
@@ -109,7 +98,7 @@ impl Options {
                 "--stdin" => task = (Task::ServeStdin, name),
                 "--check" => task = (Task::Check, name),
                 "--probe" => task = (Task::Probe(peer(name, value()?)?), name),
-                _ if argument != "-" && argument.as_bytes().starts_with(b"-") => {
+                _ if matches!(argument.as_bytes(), [] | [b'-', _, ..]) => {
                     return Err(format!("unknown option {argument:?}; --help lists them"))
                 }
                 _ => operands.push(argument),
@@ -123,33 +112,24 @@ impl Options {
         if let Some(name) = given.iter().find(|name| !goes_with(name, task)) {
             return Err(format!("{name} does not go with {task_name}"));
         }
-        let mut operands = operands.into_iter();
         if task == Task::Check {
-            let named = given.iter().any(|name| ["-f", "--policy"].contains(name));
-            if named && operands.len() > 0 {
-                return Err("--check FILE and --policy FILE: name the file once".into());
-            }
-            options.policy = operands.next().map_or(options.policy, PathBuf::from);
-            if options.policy.as_os_str().is_empty() {
-                return Err("--check \"\": must name a file, or - for standard input".into());
+            // FILE is another way to write --policy FILE.
+            operands.extend(policy);
+            policy = operands.pop();
+            if !operands.is_empty() {
+                return Err("--check: name the file once".into());
             }
         }
-        if let Some(operand) = operands.next() {
-            let plain = operand.to_string_lossy();
-            let wrong = match address("", operand, EVERYWHERE) {
-                _ if task == Task::Check => "is one too many: --check takes one FILE".into(),
-                _ if plain.is_empty() => "is not an option: leave it out".into(),
-                _ if is_stdin(operand.as_ref()) => {
-                    "is not an option: only --check reads standard input".into()
-                }
-                Err(_) if ["check", "probe", "stdin", "help", "version"].contains(&&*plain) => {
-                    format!("is not an option: write --{plain}")
-                }
-                Ok(_) => format!("is not an option: write --listen {plain}"),
-                Err(_) => format!("is not an option: write --policy {plain}"),
+        if let Some(operand) = operands.first() {
+            let option = match address("", operand, EVERYWHERE) {
+                Ok(_) => "--listen",
+                Err(_) => "--policy",
             };
-            return Err(format!("{operand:?} {wrong}"));
+            let plain = operand.to_string_lossy();
+            let right = format!("write {option} {plain}; see --help");
+            return Err(format!("{operand:?} is not an option: {right}"));
         }
+        options.policy = policy.unwrap_or_else(|| POLICY_FILE.as_ref()).into();
         if task != Task::Check && is_stdin(&options.policy) {
             return Err("--policy: only --check reads standard input".into());
         }
@@ -254,9 +234,7 @@ fn peer(name: &str, value: &OsStr) -> Result<SocketAddr, String> {
     };
     let peer = address(name, OsStr::new(&literal), Ipv4Addr::LOCALHOST.into())?;
     match peer.port() {
-        0 => Err(format!(
-            "{name} {value:?}: must have a port from 1 to 65535"
-        )),
+        0 => Err(format!("{name} {value:?}: must have a port above 0")),
         _ => Ok(peer),
     }
 }

@@ -1,4 +1,4 @@
-//! The policy file, read whole, checked, and kept as the answer that players get.
+//! The policy file, read whole and checked.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -10,37 +10,29 @@ use crate::check::{self, MAX_SIZE};
 use crate::options::{self, Options};
 use crate::sys;
 
-/// The policy file, with a NUL after it.
-#[derive(Default)]
-pub struct Policy(Vec<u8>);
+/// Bytes that must be left when it is read: more than the largest one takes meanwhile.
+const MEMORY: usize = 1 << 20;
 
-impl Policy {
-    /// Reads the policy file that `options` name, and returns its warnings too. They, and an error,
-    /// are lines that begin with the file's name.
-    pub fn read(options: &Options) -> Result<(Policy, Vec<String>), String> {
-        let mut file = read_file(&options.policy)?;
-        let report = check::check(&file, &options.ports());
-        let line = |finding| format!("{}:{finding}", options.policy.display());
-        let mut lines: Vec<String> = report.findings().into_iter().map(line).collect();
-        if report.error.is_some() {
-            return Err(lines.swap_remove(0));
-        }
-        file.truncate(check::content(&file).len());
-        file.push(0);
-        Ok((Policy(file), lines))
+/// Reads the policy file that `options` name, and returns what is to be served, with a NUL after it,
+/// and the warnings. They, and an error, are lines that begin with the file's name.
+pub fn read(options: &Options) -> Result<(Vec<u8>, Vec<String>), String> {
+    let mut file = read_file(&options.policy)?;
+    let report = check::check(&file, &options.ports());
+    let line = |finding| format!("{}:{finding}", options.policy.display());
+    let mut lines: Vec<String> = report.findings().into_iter().map(line).collect();
+    if report.error.is_some() {
+        return Err(lines.swap_remove(0));
     }
-
-    /// The policy file and, for a request that ended in NUL, a NUL.
-    pub fn answer(&self, nul: bool) -> &[u8] {
-        let file = self.0.strip_suffix(b"\0").filter(|_| !nul);
-        file.unwrap_or(&self.0)
-    }
+    file.truncate(check::content(&file).len());
+    file.push(0);
+    Ok((file, lines))
 }
 
 /// The content of the file at `path`, or of standard input for `-` and `/dev/stdin`: at most
 /// [`MAX_SIZE`] bytes and one, which shows that there is too much. An error names the file.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let error = |e| format!("{}: error: {e}", path.display());
+    sys::probe_memory(MEMORY).map_err(error)?;
     let file = if options::is_stdin(path) {
         File::from(io::stdin().as_fd().try_clone_to_owned().map_err(error)?)
     } else {

@@ -1,45 +1,31 @@
-//! Root is given up once the ports are bound.
+//! Whom to become when root is given up.
 
 use std::ffi::OsStr;
 use std::fs;
 
-use crate::sys;
+/// A user and a group by their numbers.
+pub type User = (u32, u32);
 
-/// Whom to become.
-pub struct User {
-    id: u32,
-    group: u32,
-}
-
-impl User {
-    /// Looks up `USER` or `USER:GROUP`, each a name or a number; else the group is the user's own.
-    /// Neither may be root's. An error names the option and what was given.
-    pub fn look_up(option: &str, given: &OsStr) -> Result<User, String> {
-        let text = given.to_string_lossy();
-        let (user, group) = text.split_once(':').unwrap_or((&text, ""));
-        // name:password:user:group:..., see passwd(5) and group(5)
-        let id = number(user).or_else(|| look_up("/etc/passwd", user, 2));
-        let gid = match text.contains(':') {
-            true => number(group).or_else(|| look_up("/etc/group", group, 2)),
-            false => look_up("/etc/passwd", user, 3),
-        };
-        let wrong = match (id, gid) {
-            (None, _) => format!("no user {user:?} in /etc/passwd"),
-            (Some(0), _) => "is root, which it should give up".into(),
-            (_, Some(0)) => format!("group 0 is root's: write {user}:GROUP with another"),
-            (_, None) if text.contains(':') => format!("no group {group:?} in /etc/group"),
-            (_, None) => format!("not in /etc/passwd, so it needs a group: write {user}:GROUP"),
-            (Some(id), Some(group)) => return Ok(User { id, group }),
-        };
-        Err(format!("{option} {given:?}: {wrong}"))
-    }
-
-    /// Becomes this user for good.
-    pub fn take_over(&self) -> Result<(), String> {
-        let hint = "only root can become another user: start as root, or leave --user out";
-        let done = sys::become_user(self.id, self.group);
-        done.map_err(|e| format!("cannot give up root: {e}; {hint}"))
-    }
+/// Looks up `USER` or `USER:GROUP`, each a name or a number; else the group is the user's own.
+/// Neither may be root's. An error names the option and what was given.
+pub fn user(option: &str, given: &OsStr) -> Result<User, String> {
+    let text = given.to_string_lossy();
+    let (user, group) = text.split_once(':').unwrap_or((&text, ""));
+    // name:password:user:group:..., see passwd(5) and group(5)
+    let id = number(user).or_else(|| look_up("/etc/passwd", user, 2));
+    let gid = match text.contains(':') {
+        true => number(group).or_else(|| look_up("/etc/group", group, 2)),
+        false => look_up("/etc/passwd", user, 3),
+    };
+    let wrong = match (id, gid) {
+        (None, _) => format!("no user {user:?} in /etc/passwd"),
+        (Some(0), _) => "is root, which it should give up".into(),
+        (_, Some(0)) => format!("group 0 is root's: write {user}:GROUP with another"),
+        (_, None) if text.contains(':') => format!("no group {group:?} in /etc/group"),
+        (_, None) => format!("not in /etc/passwd, so it needs a group: write {user}:GROUP"),
+        (Some(id), Some(group)) => return Ok((id, group)),
+    };
+    Err(format!("{option} {given:?}: {wrong}"))
 }
 
 /// The number in a field of the line for `key`, a name or else the number in the third field.

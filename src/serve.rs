@@ -3,40 +3,35 @@
 //!
 //! Each listener has one thread that accepts. The kernel has held back most clients until their
 //! request was there, and that thread answers them at once. A client that keeps it waiting is handed
-//! over to another thread, an idle one or a new one, which waits for that client alone.
+//! over to another thread, which waits for that client alone.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
+use std::io::{self, ErrorKind};
+use std::mem;
 use std::net::{Shutdown, TcpStream};
-use std::os::unix::io::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::conversation::{Client, Conversation, Outcome, OUTCOMES};
-use crate::listeners::Listener;
+use crate::listeners::{Listener, ACCEPT_TIMEOUT};
 use crate::log;
 use crate::options::Options;
-use crate::policy::Policy;
+use crate::policy;
 use crate::sys;
-
-/// How many threads stay when they have nothing to do.
-const SPARE_THREADS: usize = 16;
 
 /// How many conversations may be handed over and not taken yet.
 const MAX_HANDED_OVER: usize = 64;
 
-/// Bytes that must be left when a policy file is read: more than the largest one takes meanwhile.
-const MEMORY_TO_RELOAD: usize = 1 << 20;
-
 /// How long accepting pauses when something has run out and nobody can give way.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How long it pauses for one that gives way to be gone.
+/// How long it pauses for one that gives way to be gone, and waits for a client by itself before it
+/// sees whether the next is queued.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// What was not seen for so long is over, and the log says it again when it comes back.
+/// A shortage that was not seen for so long is over, and the log says it again when it comes back.
 const EPISODE: Duration = Duration::from_secs(10);
 
 pub struct Server {
@@ -44,26 +39,25 @@ pub struct Server {
     pub listeners: Vec<Listener>,
     started: Instant,
     stopping: AtomicBool,
-    failed: AtomicBool,
     state: Mutex<State>,
-    /// Something was handed over.
-    changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    policy: Arc<Policy>,
+    policy: Arc<Vec<u8>>,
     /// The connections whose client is waited for, by the order in which they came, and what ends
     /// the waiting. One that gave way is no longer here, though its thread may have yet to close it.
     waiting: BTreeMap<u64, (Arc<TcpStream>, Shutdown)>,
     /// Those of them that no thread has taken yet.
     handed_over: VecDeque<Conversation>,
-    /// Threads that accept, threads that wait for clients, and those of the latter that have none.
+    /// Threads that accept, and threads that wait for clients.
     accepting: usize,
     threads: usize,
-    idle: usize,
+    /// Whether a listener is none any more.
+    failed: bool,
     last_shortage: Option<Instant>,
-    last_proxied: Option<Instant>,
+    /// Whether the log says that there is a proxy which sends its header.
+    proxied: bool,
     accepted: u64,
     /// How many connections ended with each outcome.
     ended: [u64; OUTCOMES.len()],
@@ -74,24 +68,21 @@ impl Server {
     /// Serves `policy` on `listeners` from now on. An error means that there is not enough memory
     /// for a thread.
     pub fn start(
-        policy: Policy,
+        policy: Vec<u8>,
         listeners: Vec<Listener>,
         options: Options,
     ) -> Result<&'static Server, String> {
-        let state = State {
-            policy: Arc::new(policy),
-            accepting: listeners.len(),
-            ..State::default()
-        };
         // As long as the program.
         let server: &Server = Box::leak(Box::new(Server {
+            state: Mutex::new(State {
+                policy: Arc::new(policy),
+                accepting: listeners.len(),
+                ..State::default()
+            }),
             options,
             listeners,
             started: Instant::now(),
             stopping: AtomicBool::new(false),
-            failed: AtomicBool::new(false),
-            state: Mutex::new(state),
-            changed: Condvar::new(),
         }));
         for listener in &server.listeners {
             sys::start_thread(move || server.accept(listener))
@@ -103,9 +94,23 @@ impl Server {
     /// The thread of a listener: accepts, until the server stops.
     fn accept(&'static self, listener: &Listener) {
         while !self.stopping() {
-            match listener.accept() {
+            // By poll, for others who hold the socket may let accept wait for as long as they like.
+            if listener.shared && !sys::ready(&listener.socket, sys::POLLIN, ACCEPT_TIMEOUT) {
+                continue;
+            }
+            match listener.socket.accept() {
                 Ok(client) => self.serve(client, listener),
                 Err(_) if self.stopping() => {}
+                // Another holder of the socket was faster.
+                Err(e) if e.kind() == ErrorKind::WouldBlock => thread::sleep(MOMENT),
+                // It is no listener any more.
+                Err(e) if e.kind() == ErrorKind::InvalidInput => {
+                    let address = listener.address;
+                    log::line(&format!("{address} does not listen any more: {e}"));
+                    self.state().failed = true;
+                    sys::ask_to_stop();
+                    break;
+                }
                 Err(e) => self.pause(listener, &e),
             }
         }
@@ -134,16 +139,17 @@ impl Server {
     fn leave(&self, conversation: &Conversation, outcome: Outcome) {
         let mut state = self.state();
         state.ended[outcome as usize] += 1;
-        let refused = outcome == Outcome::Refused;
-        let proxied = refused && conversation.is_proxied() && begins(&mut state.last_proxied);
+        let proxied = conversation.is_proxied() && !mem::replace(&mut state.proxied, true);
         drop(state);
         if proxied {
             let line = "sends a PROXY protocol header, so it is refused: switch off send-proxy";
             log::connection(conversation.peer, line);
         }
         if self.options.verbose {
-            let said = refused.then(|| format!(": {}", conversation.said()));
-            let line = OUTCOMES[outcome as usize].to_owned() + &said.unwrap_or_default();
+            let mut line = OUTCOMES[outcome as usize].to_owned();
+            if outcome == Outcome::Refused {
+                line += &format!(": {}", log::beginning(conversation.received()));
+            }
             log::connection(conversation.peer, &line);
         }
     }
@@ -163,51 +169,39 @@ impl Server {
         }
         state.register(&conversation);
         state.handed_over.push_back(conversation);
-        self.changed.notify_one();
-        if state.idle >= state.handed_over.len() || state.threads >= self.options.max_connections {
+        if state.threads >= self.options.max_connections {
             return;
         }
         state.threads += 1;
         drop(state);
-        if let Err(e) = sys::start_thread(move || self.wait_for_clients()) {
+        if let Err(e) = sys::start_thread(move || self.wait_for_clients(None).threads -= 1) {
             state = self.state();
             state.threads -= 1;
-            self.report(&mut state, "start a thread", &e);
+            state.report("start a thread", &e);
             if state.threads > 0 {
                 state.give_way();
                 return;
             }
-            // Then this one waits itself, and nobody gives way before somebody comes, or the server
-            // stops: one after another they could take long.
-            while let Some(conversation) = state.handed_over.pop_front() {
-                if self.stopping() {
-                    state.end_waiting(conversation.number);
-                }
-                drop(state);
-                self.finish(conversation, Some(listener));
-                state = self.state();
-            }
+            drop(state);
+            // Then this one waits itself, and nobody gives way before somebody comes.
+            drop(self.wait_for_clients(Some(listener)));
         }
     }
 
-    /// A thread that waits for clients: for one after another, until enough threads have none.
-    fn wait_for_clients(&self) {
+    /// Waits for those that were handed over, one after another, until there are no more; then
+    /// returns the state as it is. The thread that accepts has its listener to see to.
+    fn wait_for_clients(&self, listener: Option<&Listener>) -> MutexGuard<'_, State> {
         let mut state = self.state();
-        loop {
-            if let Some(conversation) = state.handed_over.pop_front() {
-                drop(state);
-                self.finish(conversation, None);
-                state = self.state();
-            } else if state.idle < SPARE_THREADS {
-                state.idle += 1;
-                let changed = self.changed.wait(state);
-                state = changed.unwrap_or_else(PoisonError::into_inner);
-                state.idle -= 1;
-            } else {
-                break;
+        while let Some(conversation) = state.handed_over.pop_front() {
+            // One after another they could take long.
+            if listener.is_some() && self.stopping() {
+                state.end_waiting(conversation.number);
             }
+            drop(state);
+            self.finish(conversation, listener);
+            state = self.state();
         }
-        state.threads -= 1;
+        state
     }
 
     /// Waits for the client of a registered conversation until that has ended, or until somebody is
@@ -220,10 +214,10 @@ impl Server {
             if conversation.is_answering() {
                 self.state().register(&conversation);
             }
-            // Of a listener that was stopped poll says that somebody is queued.
             let listener = listener.filter(|_| !self.stopping());
-            let listener = listener.map(|listener| listener.socket.as_raw_fd());
-            if conversation.wait(listener) && !self.stopping() {
+            let most = listener.map_or(self.options.timeout, |_| MOMENT);
+            let is_queued = |it: &Listener| sys::ready(&it.socket, sys::POLLIN, Duration::ZERO);
+            if !conversation.wait(most) && listener.map_or(false, is_queued) {
                 self.state().end_waiting(conversation.number);
             }
         };
@@ -234,50 +228,25 @@ impl Server {
         self.leave(&conversation, outcome);
     }
 
-    /// Nobody could be accepted: somebody gives way if that helps and if anybody is queued. The
-    /// server stops if the listener is none any more.
+    /// Nobody could be accepted: somebody gives way if that helps and if anybody is queued.
     fn pause(&self, listener: &Listener, error: &io::Error) {
-        if !sys::is_listening(&listener.socket) {
-            if !self.failed.swap(true, SeqCst) {
-                let address = listener.address;
-                log::line(&format!("{address} does not listen any more: {error}"));
-                sys::ask_to_stop();
-            }
-            return thread::sleep(PAUSE);
-        }
         // Linux says that no descriptor is left before it sees whether anybody has come.
-        let queue = (listener.socket.as_raw_fd(), sys::POLLIN);
-        if sys::ready([queue], PAUSE) == [false] || self.stopping() {
+        if !sys::ready(&listener.socket, sys::POLLIN, PAUSE) || self.stopping() {
             return;
         }
-        // Or another holder of the socket was faster.
-        let mut soon = error.kind() == io::ErrorKind::WouldBlock;
-        if !soon {
-            let mut state = self.state();
-            self.report(&mut state, "accept a connection", error);
-            soon = sys::is_shortage(error) && state.give_way();
-        }
+        let mut state = self.state();
+        state.report("accept a connection", error);
+        let number = error.raw_os_error().unwrap_or_default();
+        let soon = sys::SHORTAGES.contains(&number) && state.give_way();
+        drop(state);
         thread::sleep(if soon { MOMENT } else { PAUSE });
-    }
-
-    /// Says what cannot be done and, where that helps, who gives way; once per episode.
-    fn report(&self, state: &mut State, what: &str, error: &io::Error) {
-        if begins(&mut state.last_shortage) {
-            let help = match sys::is_shortage(error) {
-                true => "; the longest waiting give way",
-                false => "",
-            };
-            log::line(&format!("cannot {what}: {error}{help}"));
-        }
     }
 
     /// Reads the policy file again, and answers with it from the next connection on. One that will
     /// not do is refused.
     pub fn reload(&self) {
         let file = self.options.policy.display();
-        let memory = sys::probe_memory(MEMORY_TO_RELOAD);
-        let read = memory.map_err(|e| format!("{file}: error: {e}"));
-        match read.and_then(|()| Policy::read(&self.options)) {
+        match policy::read(&self.options) {
             Ok((policy, warnings)) => {
                 warnings.iter().for_each(|warning| log::line(warning));
                 let mut state = self.state();
@@ -292,10 +261,8 @@ impl Server {
     /// The counters since the start, in one line.
     pub fn counters(&self) -> String {
         let state = self.state();
-        let mut line = String::new();
-        for (name, count) in OUTCOMES.iter().zip(state.ended) {
-            line += &format!("{name}={count} ");
-        }
+        let count = |(name, count): (&&str, u64)| format!("{name}={count} ");
+        let line: String = OUTCOMES.iter().zip(state.ended).map(count).collect();
         let uptime = self.started.elapsed().as_secs();
         let (open, reloads) = (state.open(), state.reloads);
         line + &format!("open={open} reloads={reloads} uptime={uptime}")
@@ -329,7 +296,7 @@ impl Server {
         while busy(self.state()) && Instant::now() < deadline {
             thread::sleep(MOMENT);
         }
-        !self.failed.load(SeqCst)
+        !self.state().failed
     }
 
     fn stopping(&self) -> bool {
@@ -354,6 +321,15 @@ impl State {
         self.waiting.insert(conversation.number, waiting);
     }
 
+    /// Says what cannot be done, once per episode.
+    fn report(&mut self, what: &str, error: &io::Error) {
+        let now = Instant::now();
+        let last = self.last_shortage.replace(now);
+        if last.map_or(true, |last| now - last > EPISODE) {
+            log::line(&format!("cannot {what}: {error}"));
+        }
+    }
+
     /// Ends the waiting of the connection that has waited longest, if there is one.
     fn give_way(&mut self) -> bool {
         let oldest = self.waiting.keys().next().copied();
@@ -369,11 +345,4 @@ impl State {
     fn open(&self) -> u64 {
         self.accepted - self.ended.iter().sum::<u64>()
     }
-}
-
-/// Whether an episode begins of something that was last seen then.
-fn begins(last: &mut Option<Instant>) -> bool {
-    let now = Instant::now();
-    let before = last.replace(now);
-    before.map_or(true, |before| now.duration_since(before) > EPISODE)
 }

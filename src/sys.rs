@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::raw::{c_int, c_short, c_ulong};
-use std::os::unix::io::{AsRawFd, RawFd};
+use std::os::unix::io::AsRawFd;
 use std::ptr;
 use std::sync::Mutex;
 use std::thread;
@@ -20,17 +20,12 @@ pub const SIGTTOU: c_int = if MIPS { 27 } else { 22 };
 const SIG_BLOCK: c_int = if MIPS { 1 } else { 0 };
 const SIG_UNBLOCK: c_int = if MIPS { 2 } else { 1 };
 const RLIMIT_NOFILE: c_int = if MIPS { 5 } else { 7 };
-const SOL_SOCKET: c_int = if MIPS { 0xffff } else { 1 };
-const SO_ACCEPTCONN: c_int = if MIPS { 0x1009 } else { 30 };
 const IPPROTO_TCP: c_int = 6;
 const TCP_DEFER_ACCEPT: c_int = 9;
 const MSG_DONTWAIT: c_int = 0x40;
 const MSG_MORE: c_int = 0x8000;
-const EAGAIN: c_int = 11;
-const ENOMEM: c_int = 12;
-const ENFILE: c_int = 23;
-const EMFILE: c_int = 24;
-const ENOBUFS: c_int = if MIPS { 132 } else { 105 };
+/// Threads, memory, descriptors or buffers have run out: EAGAIN, ENOMEM, ENFILE, EMFILE, ENOBUFS.
+pub const SHORTAGES: [c_int; 5] = [11, 12, 23, 24, if MIPS { 132 } else { 105 }];
 const READ_WRITE: c_int = 3;
 const PRIVATE_ANONYMOUS: c_int = if MIPS { 0x802 } else { 0x22 };
 const SHUT_RD: c_int = 0;
@@ -38,15 +33,11 @@ const PR_SET_NO_NEW_PRIVS: c_int = 38;
 const PR_GET_NO_NEW_PRIVS: c_int = 39;
 /// To open a file without waiting, for `OpenOptionsExt::custom_flags`.
 pub const O_NONBLOCK: c_int = if MIPS { 0x80 } else { 0x800 };
-// Of SPARC and others the numbers are not here.
-#[rustfmt::skip]
-#[cfg(not(all(target_os = "linux", any(
-    target_arch = "x86", target_arch = "x86_64", target_arch = "arm", target_arch = "aarch64",
-    target_arch = "mips", target_arch = "mips32r6", target_arch = "mips64", target_arch = "mips64r6",
-    target_arch = "powerpc", target_arch = "powerpc64", target_arch = "riscv32",
-    target_arch = "riscv64", target_arch = "s390x", target_arch = "loongarch64", target_arch = "m68k",
-))))]
-compile_error!("the numbers of this system's calls are not known: Linux, and not on SPARC");
+// Of the machines that rustc knows, the others have the same numbers.
+#[cfg(any(target_arch = "sparc", target_arch = "sparc64"))]
+compile_error!("the numbers of SPARC's system calls are not known here");
+#[cfg(not(target_os = "linux"))]
+compile_error!("this is for Linux");
 const MIPS: bool = cfg!(any(
     target_arch = "mips",
     target_arch = "mips32r6",
@@ -69,9 +60,6 @@ const M_ARENA_MAX: c_int = -8;
 /// is for others that have made sure of a megabyte just now, and for small things.
 const MEMORY_TO_START: usize = 2 << 20;
 
-/// In the place of a descriptor that is not to be waited for, see poll(2).
-pub const NO_DESCRIPTOR: RawFd = -1;
-
 /// As large as the `sigset_t` of glibc and musl (1024 bits); only the C library looks inside.
 #[repr(C)]
 pub struct SignalSet([u64; 16]);
@@ -80,6 +68,9 @@ pub struct SignalSet([u64; 16]);
 #[repr(C)]
 struct PollFd(c_int, c_short, c_short);
 
+/// What a thread runs: it takes and returns a pointer.
+type Run = extern "C" fn(*mut u8) -> *mut u8;
+
 // Those of glibc that end in 64 take 64 bits on each machine; those of musl do without the name.
 extern "C" {
     fn close(fd: c_int) -> c_int;
@@ -87,7 +78,6 @@ extern "C" {
     fn listen(fd: c_int, backlog: c_int) -> c_int;
     fn shutdown(fd: c_int, how: c_int) -> c_int;
     fn setsockopt(fd: c_int, level: c_int, name: c_int, at: *const c_int, size: u32) -> c_int;
-    fn getsockopt(fd: c_int, level: c_int, name: c_int, at: *mut c_int, size: *mut u32) -> c_int;
     fn recv(fd: c_int, buffer: *mut u8, size: usize, flags: c_int) -> isize;
     fn send(fd: c_int, bytes: *const u8, size: usize, flags: c_int) -> isize;
     fn poll(fds: *mut PollFd, count: c_ulong, timeout: c_int) -> c_int;
@@ -104,12 +94,7 @@ extern "C" {
     fn pthread_attr_setstacksize(attributes: *mut [u64; 16], size: usize) -> c_int;
     fn pthread_attr_setdetachstate(attributes: *mut [u64; 16], state: c_int) -> c_int;
     fn pthread_attr_destroy(attributes: *mut [u64; 16]) -> c_int;
-    fn pthread_create(
-        thread: *mut c_ulong,
-        attributes: *const [u64; 16],
-        run: extern "C" fn(*mut u8) -> *mut u8,
-        work: *mut u8,
-    ) -> c_int;
+    fn pthread_create(id: *mut c_ulong, with: *const [u64; 16], run: Run, work: *mut u8) -> c_int;
     fn pthread_sigmask(how: c_int, set: *const SignalSet, old: *mut SignalSet) -> c_int;
     fn sigwait(set: *const SignalSet, signal: *mut c_int) -> c_int;
     fn kill(process: c_int, signal: c_int) -> c_int;
@@ -117,9 +102,7 @@ extern "C" {
     fn getgroups(count: c_int, groups: *mut u32) -> c_int;
     fn setgid(group: u32) -> c_int;
     fn setuid(user: u32) -> c_int;
-    fn getgid() -> u32;
     fn getegid() -> u32;
-    fn getuid() -> u32;
     fn geteuid() -> u32;
 }
 
@@ -157,21 +140,6 @@ pub fn defer_accept(listener: &TcpListener) {
     unsafe { setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, 4) };
 }
 
-/// Whether `socket` is one that accepts connections.
-pub fn is_listening(socket: &impl AsRawFd) -> bool {
-    let (fd, mut value, mut size) = (socket.as_raw_fd(), 0, 4);
-    // SAFETY: `value` has the four bytes that `size` promises, and both outlive the call.
-    let returned = unsafe { getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &mut value, &mut size) };
-    returned == 0 && value == 1
-}
-
-/// Whether descriptors, memory or threads have run out.
-pub fn is_shortage(error: &io::Error) -> bool {
-    let shortages = [EAGAIN, ENOMEM, ENFILE, EMFILE, ENOBUFS];
-    let number = error.raw_os_error();
-    number.map_or(false, |number| shortages.contains(&number))
-}
-
 /// Reads what has arrived; 0 is the end. Where nothing has, the error is of kind `WouldBlock`: std
 /// would need a further call for each connection to have that. As it never waits, no signal can
 /// interrupt it.
@@ -191,18 +159,18 @@ pub fn transmit(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     length(unsafe { send(fd, start, bytes.len(), MSG_DONTWAIT | MSG_MORE) })
 }
 
-/// Waits until one of the descriptors is ready for its events, at most for `timeout`, and returns
-/// which are. An end or an error makes one ready too; room for a write is room for 4096 bytes at
-/// least. Where the kernel will not even wait, it pauses.
-pub fn ready<const N: usize>(fds: [(RawFd, c_short); N], timeout: Duration) -> [bool; N] {
-    let mut entries = fds.map(|(fd, events)| PollFd(fd, events, 0));
+/// Waits until a descriptor is ready for `events`, at most for `timeout`, and returns whether it is.
+/// An end or an error makes it ready too; room for a write is room for 4096 bytes at least. Where
+/// the kernel will not even wait, it pauses.
+pub fn ready(fd: &impl AsRawFd, events: c_short, timeout: Duration) -> bool {
+    let mut entry = PollFd(fd.as_raw_fd(), events, 0);
     // Rounded up, so that it is over when poll says so.
     let milliseconds = (timeout + Duration::from_nanos(999_999)).as_millis() as c_int;
-    // SAFETY: `entries` has as many elements as the count promises, and outlives the call.
-    if unsafe { poll(entries.as_mut_ptr(), N as c_ulong, milliseconds) } < 0 {
+    // SAFETY: `entry` is the one that the count promises, and outlives the call.
+    if unsafe { poll(&mut entry, 1, milliseconds) } < 0 {
         thread::sleep(timeout.min(Duration::from_millis(50)));
     }
-    entries.map(|entry| entry.2 != 0)
+    entry.2 != 0
 }
 
 /// Raises the soft limit of open descriptors to `wanted`, or to the hard limit where that is less,
@@ -306,14 +274,10 @@ pub fn ask_to_stop() {
 /// Closes every descriptor but the standard ones, which whoever started the program left open. Comes
 /// before anything is opened here that stays open.
 pub fn close_inherited() {
-    let entries = fs::read_dir("/proc/self/fd")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let numbers: Vec<c_int> = entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect();
-    for fd in numbers.into_iter().filter(|fd| *fd > 2) {
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let folder = fs::read_dir("/proc/self/fd");
+    let open = folder.map(|folder| folder.flatten().filter_map(number).collect::<Vec<c_int>>());
+    for fd in open.unwrap_or_default().into_iter().filter(|fd| *fd > 2) {
         // SAFETY: nothing in this program owns a descriptor yet, but for the standard ones.
         unsafe { close(fd) };
     }
@@ -329,9 +293,7 @@ pub fn become_user(user: u32, group: u32) -> io::Result<()> {
         done(setgid(group))?;
         done(setuid(user))?;
         done(prctl(PR_SET_NO_NEW_PRIVS, on, off, off, off))?;
-        let taken = getuid() == user
-            && geteuid() == user
-            && getgid() == group
+        let taken = geteuid() == user
             && getegid() == group
             && getgroups(0, ptr::null_mut()) == 0
             && prctl(PR_GET_NO_NEW_PRIVS, off, off, off, off) == 1;

@@ -13,9 +13,6 @@ use std::{fs, thread};
 use common::{answer, ask, begin, connect, have, many_descriptors, read_all, skip, wait_until};
 use common::{Scratch, Server, BIN, POLICY, REQUEST};
 
-/// As many threads stay when they have nobody to wait for.
-const SPARE: usize = 16;
-
 /// Those that accept, wait for signals and write the log.
 const ALWAYS: usize = 3;
 
@@ -101,7 +98,7 @@ fn a_flood_of_silent_connections_harms_no_player() {
         stream.write_all(&REQUEST[1..]).unwrap();
         assert_eq!(read_all(stream).unwrap(), answer);
     }
-    wait_until("threads end", || server.count("task") <= SPARE + ALWAYS);
+    wait_until("threads end", || server.count("task") == ALWAYS);
     wait_until("descriptors are closed", || {
         server.count("fd") == descriptors
     });
@@ -177,7 +174,7 @@ fn ten_floods_leave_nothing_behind() {
         server.wait_for_counter("evicted", round * (silent - limit));
         drop(flood);
         server.wait_for_counter("open", 0);
-        wait_until("threads end", || server.count("task") <= SPARE + ALWAYS);
+        wait_until("threads end", || server.count("task") == ALWAYS);
         wait_until("descriptors are closed", || {
             server.count("fd") == descriptors
         });

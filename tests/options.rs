@@ -27,20 +27,14 @@ fn usage_errors_name_option_value_and_range() {
     let cases: &[(&[&str], &[&str])] = &[
         (&["--port", "843"], &["unknown option \"--port\"", "--help"]),
         (&["-x"], &["unknown option \"-x\""]),
-        (
-            &["-"],
-            &["\"-\" is not an option: only --check reads standard"],
-        ),
-        (&["/dev/stdin"], &["is not an option: only --check reads"]),
-        (&[""], &["\"\" is not an option: leave it out"]),
-        (&["--check", ""], &["--check \"\": must name a file"]),
+        (&["-"], &["\"-\" is not an option"]),
+        (&["/dev/stdin"], &["\"/dev/stdin\" is not an option"]),
+        (&[""], &["unknown option \"\""]),
+        (&["--check", ""], &["unknown option \"\""]),
         (&["--"], &["unknown option \"--\""]),
         (&["--listening=1"], &["unknown option \"--listening=1\""]),
         (&["843"], &["\"843\" is not an option"]),
-        (
-            &["check", "x"],
-            &["\"check\" is not an option: write --check"],
-        ),
+        (&["check", "x"], &["\"check\" is not an option", "--help"]),
         (&["--check", "a", "-f", "b"], &["name the file once"]),
         (
             &["-v", "policy.xml"],
@@ -136,7 +130,7 @@ fn usage_errors_name_option_value_and_range() {
             &["--check", "--stdin"],
             &["--check does not go with --stdin"],
         ),
-        (&["--check", "a", "b"], &["\"b\" is one too many"]),
+        (&["--check", "a", "b"], &["name the file once"]),
     ];
     for (arguments, parts) in cases {
         let (status, stdout, stderr) = run(arguments);

@@ -65,7 +65,7 @@ fn static_with_musl_is_small() {
     let size = fs::metadata(source.join("target/flash-policy-serv"))
         .unwrap()
         .len();
-    assert!(size <= 540_000, "{} bytes", size);
+    assert!(size <= 510_000, "{} bytes", size);
 }
 
 #[test]

@@ -46,9 +46,8 @@ const QUICK: Extent = Extent {
 /// its backlog hold, so that none ends but by the server.
 const HELD: usize = 8_000;
 
-/// How many threads the server may keep: those that wait for work, the listener's, the main one and
-/// the log's.
-const THREADS: usize = 19;
+/// How many threads the server keeps: the listener's, the main one and the log's.
+const THREADS: usize = 3;
 
 fn main() {
     let arguments: Vec<_> = env::args().skip(1).collect();
