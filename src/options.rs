@@ -121,13 +121,15 @@ impl Options {
             }
         }
         if let Some(operand) = operands.first() {
-            let option = match address("", operand, EVERYWHERE) {
-                Ok(_) => "--listen",
-                Err(_) => "--policy",
-            };
             let plain = operand.to_string_lossy();
-            let right = format!("write {option} {plain}; see --help");
-            return Err(format!("{operand:?} is not an option: {right}"));
+            let option = match address("", operand, EVERYWHERE) {
+                Ok(_) => "--listen ",
+                Err(_) if ["check", "probe", "stdin"].contains(&&*plain) => "--",
+                Err(_) => "--policy ",
+            };
+            return Err(format!(
+                "{operand:?} is not an option: write {option}{plain}"
+            ));
         }
         options.policy = policy.unwrap_or_else(|| POLICY_FILE.as_ref()).into();
         if task != Task::Check && is_stdin(&options.policy) {

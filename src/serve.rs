@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
-use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// sees whether the next is queued.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// A shortage that was not seen for so long is over, and the log says it again when it comes back.
+/// What was not seen for so long is over, and the log says it again when it comes back.
 const EPISODE: Duration = Duration::from_secs(10);
 
 pub struct Server {
@@ -56,8 +55,7 @@ struct State {
     /// Whether a listener is none any more.
     failed: bool,
     last_shortage: Option<Instant>,
-    /// Whether the log says that there is a proxy which sends its header.
-    proxied: bool,
+    last_proxied: Option<Instant>,
     accepted: u64,
     /// How many connections ended with each outcome.
     ended: [u64; OUTCOMES.len()],
@@ -139,7 +137,8 @@ impl Server {
     fn leave(&self, conversation: &Conversation, outcome: Outcome) {
         let mut state = self.state();
         state.ended[outcome as usize] += 1;
-        let proxied = conversation.is_proxied() && !mem::replace(&mut state.proxied, true);
+        let refused = outcome == Outcome::Refused;
+        let proxied = refused && conversation.is_proxied() && begins(&mut state.last_proxied);
         drop(state);
         if proxied {
             let line = "sends a PROXY protocol header, so it is refused: switch off send-proxy";
@@ -147,7 +146,7 @@ impl Server {
         }
         if self.options.verbose {
             let mut line = OUTCOMES[outcome as usize].to_owned();
-            if outcome == Outcome::Refused {
+            if refused {
                 line += &format!(": {}", log::beginning(conversation.received()));
             }
             log::connection(conversation.peer, &line);
@@ -323,9 +322,7 @@ impl State {
 
     /// Says what cannot be done, once per episode.
     fn report(&mut self, what: &str, error: &io::Error) {
-        let now = Instant::now();
-        let last = self.last_shortage.replace(now);
-        if last.map_or(true, |last| now - last > EPISODE) {
+        if begins(&mut self.last_shortage) {
             log::line(&format!("cannot {what}: {error}"));
         }
     }
@@ -345,4 +342,11 @@ impl State {
     fn open(&self) -> u64 {
         self.accepted - self.ended.iter().sum::<u64>()
     }
+}
+
+/// Whether an episode begins of something that was last seen then.
+fn begins(last: &mut Option<Instant>) -> bool {
+    let now = Instant::now();
+    let before = last.replace(now);
+    before.map_or(true, |before| now.duration_since(before) > EPISODE)
 }

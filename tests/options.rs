@@ -34,7 +34,10 @@ fn usage_errors_name_option_value_and_range() {
         (&["--"], &["unknown option \"--\""]),
         (&["--listening=1"], &["unknown option \"--listening=1\""]),
         (&["843"], &["\"843\" is not an option"]),
-        (&["check", "x"], &["\"check\" is not an option", "--help"]),
+        (
+            &["check", "x"],
+            &["\"check\" is not an option: write --check"],
+        ),
         (&["--check", "a", "-f", "b"], &["name the file once"]),
         (
             &["-v", "policy.xml"],
