@@ -53,8 +53,7 @@ const ELSEWHERE: &str = "Lightspark ignores a policy with site-control unless fr
     remove it, serve port 843 alone, or say --public-port 843";
 const ALSO_ASKED: &str = "players also ask the port they want, and may hang there: \
     write <site-control permitted-cross-domain-policies=\"master-only\"/>";
-const REFUSED: &str = "\"{}\" makes every player refuse everything: \
-    write permitted-cross-domain-policies=\"master-only\"";
+const REFUSED: &str = "\"{}\" makes every player refuse everything: write \"master-only\"";
 const CASE: &str = "Lightspark refuses everything for \"{}\": write it in lower case alone";
 const MISSING: &str = "without {} this counts for nothing: write that in";
 const DOMAIN: &str = "domain=\"{}\" is not a name in ASCII, an address, * or such as *.example.com";

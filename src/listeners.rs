@@ -69,7 +69,7 @@ fn bind_one(address: SocketAddr, backlog: u16, all: &mut Vec<Listener>) -> Resul
     let listener = bound.map_err(|e| {
         let hint = match e.kind() {
             ErrorKind::PermissionDenied => "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
-            ErrorKind::AddrInUse => "; something listens there, or another --listen has it already",
+            ErrorKind::AddrInUse => "; something listens there, perhaps another --listen",
             ErrorKind::AddrNotAvailable => "; no interface has this address",
             _ => "",
         };

@@ -235,7 +235,7 @@ fn served_from() {
     2:15: warning: players also ask the port they want, and may hang there: write <site-control permitted-cross-domain-policies="master-only"/>
     a.example may connect to ports 80, 5222
 =none 80,5222 843
-    2:15: warning: "none" makes every player refuse everything: write permitted-cross-domain-policies="master-only"
+    2:15: warning: "none" makes every player refuse everything: write "master-only"
     grants nothing
 =none 80,5222 842
     2:15: warning: Lightspark ignores a policy with site-control unless...
@@ -587,7 +587,7 @@ fn ends_and_sizes() {
     compare(EVERYWHERE.as_bytes(), "5000", &[GRANTED]);
     let bare = NARROW.replace(" permitted-cross-domain-policies=\"master-only\"", "");
     let expected = [
-        "1:22: warning: \"\" makes every player refuse everything: write permitted-cross-domain-policies=...",
+        "1:22: warning: \"\" makes every player refuse everything: write...",
         "1:22: warning: Lightspark ignores the whole policy because of this...",
         "grants nothing",
     ];

@@ -367,7 +367,7 @@ fn address_that_cannot_be_listened_on_is_named_with_the_reason() {
 fn address_that_is_given_twice_is_named_as_such() {
     let address = free_address().to_string();
     let (status, _, stderr) = run(&["-f", POLICY, "-l", &address, "-l", &address]);
-    let named = stderr.contains("another --listen has it already");
+    let named = stderr.contains("perhaps another --listen");
     assert!(status == Some(1) && named, "{}", stderr);
 }
 
