@@ -298,7 +298,7 @@ fn after_floods(extent: &Extent) {
         "\nafter each of {} floods flat out in one server",
         2 * extent.rounds
     );
-    head("answered|failed|ms to 19|descriptors|resident KB|anonymous KB");
+    head("answered|failed|ms to 3|descriptors|resident KB|anonymous KB");
     let server = servers::project(&[]);
     for round in 1..=2 * extent.rounds {
         let (seen, _) = flood(&server, extent.connections / 2, 0, HELD);
