@@ -213,10 +213,11 @@ impl Server {
             if conversation.is_answering() {
                 self.state().register(&conversation);
             }
-            let listener = listener.filter(|_| !self.stopping());
             let most = listener.map_or(self.options.timeout, |_| MOMENT);
             let is_queued = |it: &Listener| sys::ready(&it.socket, sys::POLLIN, Duration::ZERO);
-            if !conversation.wait(most) && listener.map_or(false, is_queued) {
+            let is_due = !conversation.wait(most) && listener.map_or(false, is_queued);
+            // Of a listener that was stopped poll says that somebody is queued.
+            if is_due && !self.stopping() {
                 self.state().end_waiting(conversation.number);
             }
         };
