@@ -8,7 +8,7 @@ use crate::xml::{self, refuse, shown, Fault, Node};
 /// The largest policy file in bytes: the C server's buffer.
 pub const MAX_SIZE: usize = 20_480;
 
-/// A range of so many ports and more is as good as *.
+/// A range whose last port is so far from its first, or farther, is as good as *.
 const ANY: u16 = 65535 - 1024;
 
 /// More warnings are left out.
@@ -56,7 +56,8 @@ const ALSO_ASKED: &str = "players also ask the port they want, and may hang ther
 const REFUSED: &str = "\"{}\" makes every player refuse everything: write \"master-only\"";
 const CASE: &str = "Lightspark refuses everything for \"{}\": write it in lower case alone";
 const MISSING: &str = "without {} this counts for nothing: write that in";
-const DOMAIN: &str = "domain=\"{}\" is not a name in ASCII, an address, * or such as *.example.com";
+const DOMAIN: &str = "domain=\"{}\" is not one name (ASCII, no http://, no port), an address, \
+    * or such as *.example.com";
 const WIDE: &str = "some players (swf2es) refuse {} as too wide: write such as *.example.com";
 const HOST: &str = "\"{}\" is a host of that name: for any site write *";
 const SECURE: &str = "\"{}\" may be taken as either: write \"true\" or \"false\"";
@@ -323,8 +324,10 @@ impl Report {
         self.lightspark(&document.nodes);
         let mut nodes = document.nodes.iter();
         let controlled = nodes.any(|node| node.depth == 1 && node.name == "site-control");
-        let asked = self.is_flash && !controlled && self.ports.contains(&843);
-        self.rule(asked, Policy, (root.0, ""), ALSO_ASKED);
+        // On other ports it would do harm.
+        let asked = self.is_flash && !controlled && self.ports.iter().all(|port| *port == 843);
+        let write = [ALSO_ASKED, " in it"].concat();
+        self.rule(asked, Policy, (root.0, ""), &write);
         let empty = self.grants().map_or(false, |grants| grants.is_empty());
         let fits = |port: &u16| (*port == 943) != self.is_flash;
         let (some, all) = (self.ports.iter().any(fits), self.ports.iter().all(fits));
@@ -360,7 +363,10 @@ impl Report {
 
     /// An element in its place. Without an attribute that it needs it has no effect.
     fn element(&mut self, node: &Node, (name, _, known): &Element) {
-        let mut entry = Access::default();
+        let mut entry = Access {
+            tag: node.at..node.at + 1,
+            ..Access::default()
+        };
         for (name, (at, _)) in &node.attributes {
             let is_schema = name.starts_with("xmlns") || name.starts_with("xsi:");
             let counts = is_schema || known.contains(name);
@@ -428,7 +434,6 @@ impl Report {
         let place = node.attributes.get("domain").map_or(0, |domain| domain.0);
         self.rule(open, Nothing, (place, ""), OPEN_TO_ALL);
         if ["allow-access-from", "policy"].contains(name) {
-            entry.tag.start = node.at;
             self.entries.push(entry);
         } else if let Some(policy) = self.entries.last_mut() {
             policy.sites.append(&mut entry.sites);
@@ -436,7 +441,7 @@ impl Report {
         }
     }
 
-    /// The ports in a list, as far as they are right, and may be granted from here.
+    /// The ports that are read from a list, as far as they may be granted from here.
     fn port_list(&mut self, (at, list): (usize, &str)) -> Vec<Range> {
         let alone = list.trim() == "*";
         let mut ranges = if alone { vec![(1, 65535)] } else { vec![] };
@@ -448,7 +453,7 @@ impl Report {
             let tail = match &*item.to_ascii_lowercase() {
                 "*" | "all" | "any" | "0-65535" => "write * alone",
                 _ if is_parted => "separate ports with commas",
-                _ => "write ports from 1 to 65535, or *",
+                _ => "write ports from 1 to 65535, such as 5222,8000-8010",
             };
             self.rule(right.is_none(), Entry, (at, item), &[LIST, tail].concat());
             let is_long = right.map_or(false, |r| r.0 < r.1);

@@ -143,11 +143,10 @@ impl Conversation {
         self.awaited == sys::POLLOUT
     }
 
-    /// Waits until the client has sent or taken something, at most for `most` or to the deadline, and
-    /// returns whether it has.
-    pub fn wait(&self, most: Duration) -> bool {
+    /// Waits until the client has sent or taken something, at most for `most` or to the deadline.
+    pub fn wait(&self, most: Duration) {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        sys::ready(&*self.stream, self.awaited, left.min(most))
+        sys::ready(&*self.stream, self.awaited, left.min(most));
     }
 
     /// Whether a proxy has put its header before the request.

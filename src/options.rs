@@ -124,12 +124,12 @@ impl Options {
             let plain = operand.to_string_lossy();
             let option = match address("", operand, EVERYWHERE) {
                 Ok(_) => "--listen ",
+                Err(_) if is_stdin(operand.as_ref()) => "--check ",
                 Err(_) if ["check", "probe", "stdin"].contains(&&*plain) => "--",
                 Err(_) => "--policy ",
             };
-            return Err(format!(
-                "{operand:?} is not an option: write {option}{plain}"
-            ));
+            let right = format!("write {option}{plain}, or see --help");
+            return Err(format!("{operand:?} is not an option: {right}"));
         }
         options.policy = policy.unwrap_or_else(|| POLICY_FILE.as_ref()).into();
         if task != Task::Check && is_stdin(&options.policy) {

@@ -63,8 +63,8 @@ struct State {
 }
 
 impl Server {
-    /// Serves `policy` on `listeners` from now on. An error means that there is not enough memory
-    /// for a thread.
+    /// Serves `policy` on `listeners` from now on. An error means that there is no memory or no
+    /// place for a thread.
     pub fn start(
         policy: Vec<u8>,
         listeners: Vec<Listener>,
@@ -171,25 +171,25 @@ impl Server {
         if state.threads >= self.options.max_connections {
             return;
         }
-        state.threads += 1;
-        drop(state);
-        if let Err(e) = sys::start_thread(move || self.wait_for_clients(None).threads -= 1) {
-            state = self.state();
-            state.threads -= 1;
-            state.report("start a thread", &e);
-            if state.threads > 0 {
-                state.give_way();
-                return;
+        // With the state, so that no other listener counts on a thread that cannot be had.
+        match sys::start_thread(move || self.wait_for_clients(None)) {
+            Ok(()) => state.threads += 1,
+            Err(e) => {
+                state.report("start a thread", &e);
+                if state.threads == 0 {
+                    drop(state);
+                    // Then this one waits itself, and nobody gives way before somebody comes.
+                    self.wait_for_clients(Some(listener));
+                } else if state.waiting.len() > state.threads {
+                    state.give_way();
+                }
             }
-            drop(state);
-            // Then this one waits itself, and nobody gives way before somebody comes.
-            drop(self.wait_for_clients(Some(listener)));
         }
     }
 
-    /// Waits for those that were handed over, one after another, until there are no more; then
-    /// returns the state as it is. The thread that accepts has its listener to see to.
-    fn wait_for_clients(&self, listener: Option<&Listener>) -> MutexGuard<'_, State> {
+    /// Waits for those that were handed over, one after another, until there are no more: in a
+    /// thread for that, or in the one that accepts, which has its listener to see to.
+    fn wait_for_clients(&self, listener: Option<&Listener>) {
         let mut state = self.state();
         while let Some(conversation) = state.handed_over.pop_front() {
             // One after another they could take long.
@@ -200,7 +200,7 @@ impl Server {
             self.finish(conversation, listener);
             state = self.state();
         }
-        state
+        state.threads -= usize::from(listener.is_none());
     }
 
     /// Waits for the client of a registered conversation until that has ended, or until somebody is
@@ -211,13 +211,16 @@ impl Server {
                 break outcome;
             }
             if conversation.is_answering() {
-                self.state().register(&conversation);
+                match self.state().waiting.get_mut(&conversation.number) {
+                    Some((_, ending)) => *ending = Shutdown::Both,
+                    // It has given way meanwhile.
+                    None => drop(conversation.stream.shutdown(Shutdown::Both)),
+                }
             }
-            let most = listener.map_or(self.options.timeout, |_| MOMENT);
+            conversation.wait(listener.map_or(self.options.timeout, |_| MOMENT));
             let is_queued = |it: &Listener| sys::ready(&it.socket, sys::POLLIN, Duration::ZERO);
-            let is_due = !conversation.wait(most) && listener.map_or(false, is_queued);
             // Of a listener that was stopped poll says that somebody is queued.
-            if is_due && !self.stopping() {
+            if listener.map_or(false, is_queued) && !self.stopping() {
                 self.state().end_waiting(conversation.number);
             }
         };

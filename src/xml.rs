@@ -216,8 +216,9 @@ impl<'a> Document<'a> {
         loop {
             let apart = self.blanks();
             let (at, rest) = (self.at, self.rest());
-            let ends = ["<", ">", "/>", "/<", "/ "];
-            if rest.is_empty() || ends.iter().any(|end| rest.starts_with(end)) {
+            let ends = |rest: &str| rest.is_empty() || rest.starts_with(['<', '>']);
+            let closing = rest.strip_prefix('/').map(str::trim_start);
+            if ends(rest) || closing.map_or(false, ends) {
                 return Ok(attributes);
             }
             let name = self.run("=> \t\r\n");

@@ -66,28 +66,28 @@ fn entries() {
     grants nothing
 =<allow-access-from domain="" to-ports="80"/>
     3:1: warning: Lightspark ignores what follows because of this...
-    3:20: warning: domain="" is not a name in ASCII, an address, * or such as *.example.com...
+    3:20: warning: domain="" is not one name (ASCII, no http://, no port), an address, * or such as *.example.com...
     grants nothing
 =<allow-access-from domain="http://a.example:80/b" to-ports="80"/>
-    3:20: warning: domain="http://a.example:80/b" is not a name...
+    3:20: warning: domain="http://a.example:80/b" is not one name...
     grants nothing
 =<allow-access-from domain="*foo.example" to-ports="80"/>
-    3:20: warning: domain="*foo.example" is not a name...
+    3:20: warning: domain="*foo.example" is not one name...
     grants nothing
 =<allow-access-from domain="a.*.example" to-ports="80"/>
-    3:20: warning: domain="a.*.example" is not a name...
+    3:20: warning: domain="a.*.example" is not one name...
     grants nothing
 =<allow-access-from domain="192.168.*" to-ports="80"/>
-    3:20: warning: domain="192.168.*" is not a name...
+    3:20: warning: domain="192.168.*" is not one name...
     grants nothing
 =<allow-access-from domain="*.192.168.0.1" to-ports="80"/>
-    3:20: warning: domain="*.192.168.0.1" is not a name...
+    3:20: warning: domain="*.192.168.0.1" is not one name...
     grants nothing
 =<allow-access-from domain=" a.example" to-ports="80"/>
     3:20: warning: Lightspark drops the entry for blanks in " a.example": remove them
     a.example may connect to port 80
 =<allow-access-from domain="10.0.0.300" to-ports="80"/>
-    3:20: warning: domain="10.0.0.300" is not a name...
+    3:20: warning: domain="10.0.0.300" is not one name...
     grants nothing
 =<allow-access-from domain="*.com" to-ports="80"/>
     3:20: warning: some players (swf2es) refuse *.com as too wide: write such as *.example.com
@@ -104,7 +104,7 @@ fn entries() {
     3:1: warning: Lightspark ignores what follows because of this...
     grants nothing
 =<allow-access-from domain="a.example" to-ports="5222,0"/>
-    3:39: warning: "0" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535, or *
+    3:39: warning: "0" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535, such as 5222,8000-8010
     a.example may connect to port 5222
 =<allow-access-from domain="a.example" to-ports="65536"/>
     3:39: warning: "65536" is no port...
@@ -119,10 +119,10 @@ fn entries() {
     3:39: warning: "80 81" is no port or range, and some players (swf2es) drop the entry: separate ports with commas
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80 to 90"/>
-    3:39: warning: "80 to 90" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535, or *
+    3:39: warning: "80 to 90" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535, such as 5222,8000-8010
     a.example may connect to port 80
 =<allow-access-from domain="a.example" to-ports="80,,,"/>
-    3:39: warning: "" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535, or *
+    3:39: warning: "" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535, such as 5222,8000-8010
     a.example may connect to port 80
 =<allow-access-from domain=" a.example" to-ports="80,x"/>
     3:20: warning: Lightspark drops the entry for blanks in " a.example": remove them
@@ -146,7 +146,7 @@ fn entries() {
     3:39: warning: "0-65535" is no port or range, and some players (swf2es) drop the entry: write * alone
     grants nothing
 =<allow-access-from domain="a.example" to-ports="8010-8000"/>
-    3:39: warning: "8010-8000" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535, or *
+    3:39: warning: "8010-8000" is no port or range, and some players (swf2es) drop the entry: write ports from 1 to 65535, such as 5222,8000-8010
     a.example may connect to port 8010
 =<allow-access-from domain="a.example" to-ports="5222,8000-8010"/>
     3:39: warning: Lightspark reads only the first port of 8000-8010: write the ports, or *

@@ -149,6 +149,7 @@ exec $real \"$@\"
     {
         assert!(lines.contains(line), "{} is gone: {}", line, lines);
     }
+    lab.run("g", &["status"]).ok();
     lab.run("g", &["up", "--wan=eth0", "--backend", lab.backend])
         .ok();
     lab.down();

@@ -277,7 +277,7 @@ fn may_a_site_connect() {
         // What keeps an entry from naming a site, or a port.
         (
             "<allow-access-from domain='http://a.example' to-ports='80'/>",
-            "refused: no entry names a.example; but 2:20: domain=\"http://a.example\" is not a name",
+            "refused: no entry names a.example; but 2:20: domain=\"http://a.example\" is not one name",
         ),
         (
             "<allow-access-from domain='a.example' to-port='80'/>",
