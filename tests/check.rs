@@ -250,6 +250,8 @@ fn served_from() {
     a.example may connect to ports 80, 5222
 =- 80,5222 842
     a.example may connect to ports 80, 5222
+=- 5222 843 5000
+    a.example may connect to port 5222
 =- 80 1024
     3:39: warning: 80 has ports below 1024...
     grants nothing
@@ -407,6 +409,8 @@ fn errors() {
 =<{r}|
     no end of the tag before this: write > or />
 =<{r} |/ >
+    no end of the tag before this: write > or />
+=<{r} |/	>
     no end of the tag before this: write > or />
 =|< {r}/>
     no name right after <: write it, or &lt;, or for a comment <!-- ... -->

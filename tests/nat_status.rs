@@ -7,6 +7,10 @@ mod nat;
 use nat::*;
 use std::fs;
 
+backends! {
+    addresses_that_are_gone_are_in_the_way
+}
+
 #[test]
 fn status_says_what_is_in_force() {
     if !possible() {
@@ -253,4 +257,29 @@ fn flushed_by_somebody_else() {
         let down = lab.run("g", &["down"]).ok();
         assert!(down.ends_with("on, not changed by up\n"), "{}", down);
     }
+}
+
+/// Rules that name what is no longer here translate to nothing, and send players nowhere.
+fn addresses_that_are_gone_are_in_the_way(lab: Lab) {
+    let gone = "ip address flush dev eth0; ip address add 172.16.1.187/24 dev eth0; \
+                ip address flush dev eth1; ip route add default via 172.16.1.1";
+    lab.up(&["--snat", GATEWAY, "--policy-server", INNER]);
+    lab.run("g", &["status"]).ok();
+    lab.sh("g", gone);
+    let status = lab.run("g", &["status"]);
+    assert_eq!(status.code, Some(3), "{}", status.out);
+    for fault in [
+        "in the way: the address 172.16.1.186 is not on eth0, which has: 172.16.1.187/24\n",
+        "in the way: the policy server 192.168.122.101 is not inside: the way there is eth0\n",
+    ] {
+        assert!(status.out.contains(fault), "{}", status.out);
+    }
+    // The same of a subnet that only a slip of the pen can have meant.
+    let up = lab.nat("up", &["--subnet", "192.168.22.0/24"]).ok();
+    let note = "note: nothing in 192.168.22.0/24 is reached by an inner interface\n";
+    assert!(up.contains(note), "{}", up);
+    lab.sh("g", "ip address add 192.168.22.1/24 dev eth1");
+    let up = lab.nat("up", &["--subnet", "192.168.22.0/24"]).ok();
+    assert!(!up.contains("note"), "{}", up);
+    lab.run("g", &["status"]).ok();
 }

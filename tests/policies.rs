@@ -283,6 +283,10 @@ fn may_a_site_connect() {
             "<allow-access-from domain='a.example' to-port='80'/>",
             "refused: line 2 names a.example, but not port 80; but 2:1: without to-ports",
         ),
+        (
+            "<allow-access-from/>",
+            "refused: no entry names a.example; but 2:1: without domain",
+        ),
         // The nearest reason is that of the entry that names the port.
         (
             "<allow-access-from domain='a.example' to-ports='80' secure='true'/>\n\
