@@ -133,7 +133,7 @@ impl Server {
         Conversation::new(number, client, policy, self.options.timeout)
     }
 
-    /// Counts how a connection ended, before the client can see the end.
+    /// Counts how a connection ended, before it is closed.
     fn leave(&self, conversation: &Conversation, outcome: Outcome) {
         let mut state = self.state();
         state.ended[outcome as usize] += 1;
