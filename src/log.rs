@@ -16,7 +16,7 @@ const MAX_LINES: usize = 512;
 const SYSTEM_LOG: &str = "/dev/log";
 
 /// How long the end of the program, or a line to the system log, waits to be written.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The system log, if lines go there, and whether standard error is a player's connection.
 static SYSTEM: Mutex<Option<(UnixDatagram, bool)>> = Mutex::new(None);
