@@ -15,8 +15,12 @@ const MAX_LINES: usize = 512;
 
 const SYSTEM_LOG: &str = "/dev/log";
 
-/// How long the end of the program, or a line to the system log, waits to be written.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a line to the system log waits to be taken.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long the end of the program waits for what is yet to be written: on a machine with hundreds of
+/// threads to run, the one that writes may have to wait for its turn.
+const LAST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The system log, if lines go there, and whether standard error is a player's connection.
 static SYSTEM: Mutex<Option<(UnixDatagram, bool)>> = Mutex::new(None);
@@ -61,7 +65,7 @@ fn write_lines() {
 
 /// Waits a moment until what is queued is written.
 pub fn finish() {
-    let _ = CHANGED.wait_timeout_while(lock(&LINES), PATIENCE, |lines| !lines.is_empty());
+    let _ = CHANGED.wait_timeout_while(lock(&LINES), LAST_PATIENCE, |lines| !lines.is_empty());
 }
 
 /// What happened to the connection of `peer`.
@@ -107,7 +111,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The beginning of what somebody else sent: its first line, or numbers where that is no text.
+/// The beginning of what somebody else sent: its first line, or numbers where that is no text, or
+/// that there is nothing.
 pub fn beginning(bytes: &[u8]) -> String {
     let mut lines = bytes.split(|byte| b"\r\n\0".contains(byte));
     match lines.next().map(std::str::from_utf8) {

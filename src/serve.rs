@@ -3,7 +3,8 @@
 //!
 //! Each listener has one thread that accepts. The kernel has held back most clients until their
 //! request was there, and that thread answers them at once. A client that keeps it waiting is handed
-//! over to another thread, which waits for that client alone.
+//! over to another thread, which waits for that client alone; where no thread is to be had, the one that
+//! accepts waits itself, until somebody else is queued.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
@@ -154,7 +155,8 @@ impl Server {
     }
 
     /// Hands a client that has to be waited for over to a thread. Where as many as there may be wait
-    /// already, or no thread can be started, the one that has waited longest gives way.
+    /// already, or no thread can be started beside those there are, the one that has waited longest
+    /// gives way.
     fn hand_over(&'static self, conversation: Conversation, listener: &Listener) {
         let mut state = self.state();
         while state.handed_over.len() >= MAX_HANDED_OVER {

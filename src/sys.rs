@@ -33,11 +33,15 @@ const PR_SET_NO_NEW_PRIVS: c_int = 38;
 const PR_GET_NO_NEW_PRIVS: c_int = 39;
 /// To open a file without waiting, for `OpenOptionsExt::custom_flags`.
 pub const O_NONBLOCK: c_int = if MIPS { 0x80 } else { 0x800 };
-// Of the machines that rustc knows, the others have the same numbers.
-#[cfg(any(target_arch = "sparc", target_arch = "sparc64"))]
-compile_error!("the numbers of SPARC's system calls are not known here");
-#[cfg(not(target_os = "linux"))]
-compile_error!("this is for Linux");
+// Of SPARC, Alpha, PA-RISC and others the numbers are not here.
+#[rustfmt::skip]
+#[cfg(not(all(target_os = "linux", any(
+    target_arch = "x86", target_arch = "x86_64", target_arch = "arm", target_arch = "aarch64",
+    target_arch = "mips", target_arch = "mips32r6", target_arch = "mips64", target_arch = "mips64r6",
+    target_arch = "powerpc", target_arch = "powerpc64", target_arch = "riscv32",
+    target_arch = "riscv64", target_arch = "s390x", target_arch = "loongarch64", target_arch = "m68k",
+))))]
+compile_error!("the numbers of this system's calls are not known: Linux, and not on SPARC");
 const MIPS: bool = cfg!(any(
     target_arch = "mips",
     target_arch = "mips32r6",

@@ -18,6 +18,7 @@ backends! {
     killed_at_random_moments
     fails_whole
     fails_to_move
+    signals_wait_for_the_end
 }
 
 /// SIGKILL to the helper and all that it started: before its transaction, between the tables of
@@ -110,6 +111,15 @@ exit 1
         (lab.rules(), lab.forwarding()),
         (before.clone(), "0\n".to_owned())
     );
+    // What print prints stops there too.
+    let script = lab.nat("print", &[]).ok();
+    let _ = fs::remove_file(lab.scratch.path("done"));
+    let printed = feed(lab.on("g", &["sh"]).env("PATH", &path), script.as_bytes());
+    assert_eq!(
+        (printed.code, lab.forwarding()),
+        (Some(1), "0\n".to_owned())
+    );
+    lab.down();
     lab.up(&["--mss-clamp"]);
     let once = lab.rules();
     failing_up();
@@ -123,7 +133,7 @@ exit 1
 fn fails_to_move(lab: Lab) {
     let (other, tool) = match lab.backend {
         "iptables" => ("iptables-legacy", "iptables-legacy-restore"),
-        _ => ("iptables", "iptables-restore"),
+        _ => ("iptables-nft", "iptables-restore"),
     };
     lab.run("g", &["up", "--wan=eth0", "--backend", other]).ok();
     let once = lab.rules();
@@ -152,6 +162,26 @@ exec $real \"$@\"
     lab.run("g", &["status"]).ok();
     lab.run("g", &["up", "--wan=eth0", "--backend", lab.backend])
         .ok();
+    lab.down();
+}
+
+/// Ctrl-C, or a lost session, while the rules are put in force: that is carried through.
+fn signals_wait_for_the_end(lab: Lab) {
+    let path = wrapped(
+        &lab,
+        "#!/bin/sh
+real=$(PATH=/usr/sbin:/sbin:/usr/bin:/bin command -v TOOL)
+case \" $* \" in *' -c '* | *' list '* | *' --version '*) exec $real \"$@\" ;; esac
+kill -INT 0
+exec $real \"$@\"
+",
+    );
+    // In a group of its own, as a terminal has it.
+    let mut up = lab.on("g", &["setsid"]);
+    up.args(lab.shell)
+        .args([SCRIPT, "up", "--wan=eth0", "--backend", lab.backend]);
+    feed(up.env("PATH", &path), b"").ok();
+    lab.run("g", &["status"]).ok();
     lab.down();
 }
 

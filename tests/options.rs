@@ -27,13 +27,16 @@ fn usage_errors_name_option_value_and_range() {
     let cases: &[(&[&str], &[&str])] = &[
         (&["--port", "843"], &["unknown option \"--port\"", "--help"]),
         (&["-x"], &["unknown option \"-x\""]),
-        (&["-"], &["\"-\" is not an option"]),
-        (&["/dev/stdin"], &["\"/dev/stdin\" is not an option"]),
+        (&["-"], &["\"-\" is not an option: write --check -,"]),
+        (
+            &["/dev/stdin"],
+            &["is not an option: write --check /dev/stdin,"],
+        ),
         (&[""], &["unknown option \"\""]),
         (&["--check", ""], &["unknown option \"\""]),
         (&["--"], &["unknown option \"--\""]),
         (&["--listening=1"], &["unknown option \"--listening=1\""]),
-        (&["843"], &["\"843\" is not an option"]),
+        (&["843"], &["\"843\" is not an option: write --listen 843,"]),
         (
             &["check", "x"],
             &["\"check\" is not an option: write --check"],
@@ -362,7 +365,7 @@ fn address_that_cannot_be_listened_on_is_named_with_the_reason() {
     }
 }
 
-/// Where the program itself is in its way, it says so.
+/// Where the program itself may be in its way, it says so.
 #[test]
 fn address_that_is_given_twice_is_named_as_such() {
     let address = free_address().to_string();
